@@ -1,0 +1,63 @@
+"""The mathematics of latentwatch: is a set of requests what the baseline says it should be?
+
+Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseline.fit`, ask
+`Baseline.test` once, or watch a stream with `Monitor`.
+"""
+
+from detector.baseline import Baseline, View, WindowTest
+from detector.calibration import Calibration, RunLengths
+from detector.decision import Decision, ViewStatistics, decide
+from detector.errors import (
+    ActivationsError,
+    ArtefactError,
+    BaselineError,
+    ConstantFeaturesError,
+    DetectorError,
+    DimensionError,
+    NotFiniteError,
+    SketchError,
+    TooFewRowsError,
+    UnseenClassError,
+)
+from detector.evaluation import Evaluation, evaluate
+from detector.exact import gaussian_kernel, mmd_squared, permutation_test
+from detector.flagging import Contamination, Flagged, attribution, contamination, flag
+from detector.monitor import Block, Monitor
+from detector.sketch import Features, Requests, Sketch, Suspect
+
+__all__ = [
+    "ActivationsError",
+    "ArtefactError",
+    "Baseline",
+    "BaselineError",
+    "Block",
+    "Calibration",
+    "ConstantFeaturesError",
+    "Contamination",
+    "Decision",
+    "DetectorError",
+    "DimensionError",
+    "Evaluation",
+    "Features",
+    "Flagged",
+    "Monitor",
+    "NotFiniteError",
+    "Requests",
+    "RunLengths",
+    "Sketch",
+    "SketchError",
+    "Suspect",
+    "TooFewRowsError",
+    "UnseenClassError",
+    "View",
+    "ViewStatistics",
+    "WindowTest",
+    "attribution",
+    "contamination",
+    "decide",
+    "evaluate",
+    "flag",
+    "gaussian_kernel",
+    "mmd_squared",
+    "permutation_test",
+]

@@ -1,0 +1,210 @@
+"""Does each layer agree with the prediction? Distances to the class means, as columns of a view.
+
+An attack moves a request to another class: the early layers still see the old one, and the deep
+ones see the new one more strongly than real inputs do. Directions of that shift differ from class
+to class and cancel in a mean over classes; relative to the predicted class they are the same. For
+each layer, with squared Mahalanobis distances ``D_k`` to the class means (Fisher's linear
+discriminant; pooled within-class covariance):
+
+    log D_own                                 how far from the class that was predicted
+    min D_other - D_own                       margin to the runner-up
+    log sum exp(-D_other / 2) + D_own / 2     minus the log odds of the predicted class
+    mean D_other - D_own                      margin to the classes on average
+
+Each is standardised within the predicted class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.features import BLOCK_ROWS, CLIP, Float32, Float64, Int64, group_means
+
+REGULARISATION = 1e-4
+"""Added to the covariance's eigenvalues, in units of the largest."""
+
+LEAST_DISTANCE = 1e-6
+
+STANDARD_CLIP = 16.0
+"""Standard deviations at which a column is cut: far beyond where the feature map saturates."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassDistances:
+    """Squared Mahalanobis distances of one layer's rows to all class means.
+
+    Parameters
+    ----------
+    columns : int64 [d]
+        Columns of the raw rows that belong to the layer.
+    mean, scale : float32 [d]
+        A column is standardised as ``(x - mean) * scale`` and cut at ``CLIP``.
+    whitening : float32 [d, d]
+        ``U (lambda + eps lambda_max)^(-1/2)`` of the pooled within-class covariance.
+    centres : float32 [G, d]
+        Class means, whitened.
+    """
+
+    columns: Int64
+    mean: Float32
+    scale: Float32
+    whitening: Float32
+    centres: Float32
+
+    @classmethod
+    def fit(cls, rows: Float32, groups: Int64, columns: Int64) -> tuple[ClassDistances, Float64]:
+        """Fit on raw rows [N, all columns] and class groups [N].
+
+        Returns
+        -------
+        ClassDistances
+        distances : float64 [N, G]
+            Of the very rows, each left out of the fit (see `detector.leave_out`).
+        """
+        chosen = rows[:, columns].astype(np.float64)
+        mean, scale = chosen.mean(axis=0), 1.0 / chosen.std(axis=0)
+        standard = np.clip((chosen - mean) * scale, -CLIP, CLIP).astype(np.float32)
+        group_count = int(groups.max()) + 1
+        centres = group_means(standard, groups, group_count)
+        residuals = standard - centres[groups]
+        degrees = len(rows) - group_count
+        eigenvalues, vectors = np.linalg.eigh(residuals.T @ residuals / degrees)
+        regular = np.maximum(eigenvalues, 0.0) + REGULARISATION * eigenvalues.max()
+        whitening = vectors / np.sqrt(regular)
+        finished = cls(
+            columns,
+            mean.astype(np.float32),
+            scale.astype(np.float32),
+            whitening.astype(np.float32),
+            (centres @ whitening).astype(np.float32),
+        )
+        return finished, _left_out(finished, standard, groups)
+
+    def whitened(self, rows: Float32) -> Float32:
+        """Whitened layer [n, d] of raw rows."""
+        with np.errstate(over="ignore"):
+            standard = np.clip((rows[:, self.columns] - self.mean) * self.scale, -CLIP, CLIP)
+        whitened: Float32 = standard @ self.whitening
+        return whitened
+
+    def __call__(self, rows: Float32) -> Float64:
+        """Distances float64 [n, G] of raw rows [n, all columns]."""
+        return _squared_distances(self.whitened(rows), self.centres)
+
+
+def _squared_distances(points: Float32, centres: Float32) -> Float64:
+    exact, means = points.astype(np.float64), centres.astype(np.float64)
+    squares = np.einsum("ij,ij->i", exact, exact)[:, None] + np.einsum("kj,kj->k", means, means)
+    return np.asarray(np.maximum(squares - 2.0 * exact @ means.T, LEAST_DISTANCE))
+
+
+def _left_out(distances: ClassDistances, standard: Float32, groups: Int64) -> Float64:
+    """Distances [N, G] of the fitted rows, each under a fit without it.
+
+    The formula of `detector.leave_out`, for the other classes as well: with
+    ``d_k = x - mu_k`` and the row's residual r, ``d_k' M^-1 d_k`` grows by
+    ``a/v (d_k' M^-1 r)^2 / (1 - a h / v)``.
+    """
+    counts = np.bincount(groups)
+    degrees = len(groups) - len(counts)
+    factor = (counts / (counts - 1.0))[groups]
+    points = (standard @ distances.whitening).astype(np.float64)
+    centres = distances.centres.astype(np.float64)
+    own = points - centres[groups]
+    leverage = np.einsum("ij,ij->i", own, own)
+    remainder = np.maximum(1.0 - factor * leverage / degrees, 1e-3)
+    cross = np.einsum("ij,ij->i", own, points)[:, None] - own @ centres.T
+    found = _squared_distances(points.astype(np.float32), distances.centres)
+    found += (factor / degrees / remainder)[:, None] * cross**2
+    found[np.arange(len(groups)), groups] = factor**2 * leverage / remainder
+    return np.asarray(np.maximum(found * (degrees - 1) / degrees, LEAST_DISTANCE))
+
+
+def compare_classes(distances: Float64, groups: Int64) -> Float64:
+    """The four comparisons [n, 4] of the module; with a single class, ``log D_own`` alone [n, 1].
+
+    Parameters
+    ----------
+    distances : float64 [n, G]
+    groups : int64 [n]
+        Group of the predicted class.
+    """
+    index = np.arange(len(groups))
+    own = distances[index, groups]
+    if distances.shape[1] == 1:
+        return np.log(own)[:, None]
+    others = distances.copy()
+    others[index, groups] = np.inf
+    nearest = others.min(axis=1)
+    # sum of exp(-D/2), taken out of the largest term
+    with np.errstate(under="ignore"):
+        rest = np.log(np.exp(-0.5 * (others - nearest[:, None])).sum(axis=1))
+    mean = (distances.sum(axis=1) - own) / (distances.shape[1] - 1)
+    columns = (np.log(own), nearest - own, rest - 0.5 * nearest + 0.5 * own, mean - own)
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Columns that say how well each layer agrees with the predicted class.
+
+    Parameters
+    ----------
+    layers : tuple of ClassDistances
+    centre, spread : float64 [G, k]
+        Mean and standard deviation of the k columns in each class group.
+    """
+
+    layers: tuple[ClassDistances, ...]
+    centre: Float64
+    spread: Float64
+
+    @classmethod
+    def fit(
+        cls, rows: Float32, groups: Int64, layers: list[Int64]
+    ) -> tuple[Agreement, NDArray[np.float32]]:
+        """Fit on raw rows [N, all columns]; `layers` are the columns of each.
+
+        Returns
+        -------
+        Agreement
+        columns : float32 [N, k]
+            Of the very rows, each left out of the distances.
+        """
+        fitted = [ClassDistances.fit(rows, groups, columns) for columns in layers]
+        compared = np.hstack([compare_classes(distances, groups) for _, distances in fitted])
+        counts = np.bincount(groups)
+        centre = np.stack([np.bincount(groups, c) / counts for c in compared.T], axis=1)
+        square = (compared - centre[groups]) ** 2
+        variance = np.stack([np.bincount(groups, c) / (counts - 1) for c in square.T], axis=1)
+        spread = np.maximum(np.sqrt(variance), 1e-6)
+        agreement = cls(tuple(distances for distances, _ in fitted), centre, spread)
+        return agreement, agreement.standardised(compared, groups)
+
+    @property
+    def width(self) -> int:
+        """Number k of columns."""
+        return int(self.centre.shape[1])
+
+    def standardised(self, compared: Float64, groups: Int64) -> Float32:
+        """Columns [n, k] in standard deviations of the predicted class."""
+        standard = (compared - self.centre[groups]) / self.spread[groups]
+        cut: Float32 = np.clip(standard, -STANDARD_CLIP, STANDARD_CLIP).astype(np.float32)
+        return cut
+
+    def columns(self, rows: Float32, groups: Int64) -> Float32:
+        """Columns float32 [n, k] of raw rows, block by block in one fixed shape."""
+        n = len(rows)
+        missing = -n % BLOCK_ROWS
+        rows = np.pad(rows, ((0, missing), (0, 0)))
+        groups = np.pad(groups, (0, missing))
+        found = np.empty((n + missing, self.width), dtype=np.float32)
+        for start in range(0, n, BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            own = groups[block]
+            parts = [compare_classes(distances(rows[block]), own) for distances in self.layers]
+            found[block] = self.standardised(np.hstack(parts), own)
+        return found[:n]

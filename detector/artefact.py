@@ -1,0 +1,231 @@
+"""The baseline artefact: one safetensors file with JSON metadata, checked by its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from detector.agreement import Agreement, ClassDistances
+from detector.calibration import Calibration, RunLengths
+from detector.errors import ArtefactError
+from detector.features import FeatureMap
+from detector.null import NullModel, Typicality
+from detector.rows import Layout
+
+if TYPE_CHECKING:
+    from detector.baseline import Baseline, View
+
+FORMAT = "latentwatch-baseline/2"
+
+Tensors = dict[str, NDArray[Any]]
+Metadata = dict[str, Any]
+
+_MAP_ARRAYS = ("columns", "mean", "scale", "weight", "frequencies", "whitening", "centres")
+_DISTANCE_ARRAYS = ("columns", "mean", "scale", "whitening", "centres")
+_NULL_ARRAYS = ("counts", "energy_mean")
+_NULL_NUMBERS = (
+    "pair_variance",
+    "pair_third",
+    "triangle",
+    "same_class",
+    "other_class",
+    "energy_variance",
+    "energy_skewness",
+)
+_TYPICALITY_ARRAYS = ("centre", "spread", "reference")
+
+
+def digest(baseline: Baseline) -> str:
+    """SHA-256 of what the baseline holds: its settings and arrays, in a canonical order."""
+    return _digest(*_contents(baseline))
+
+
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """File system and path of a path or fsspec URL."""
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise ArtefactError(
+            f"{url} cannot be opened ({error}): give a path, or a URL whose protocol fsspec knows "
+            "and whose package is installed"
+        ) from error
+    return filesystem, str(path)
+
+
+def save(baseline: Baseline, url: str) -> str:
+    """Write the artefact to a path or fsspec URL; return the SHA-256 stored in it."""
+    described, tensors = _contents(baseline)
+    sha256 = _digest(described, tensors)
+    content = save_tensors(
+        tensors,
+        metadata={
+            "format": FORMAT,
+            "sha256": sha256,
+            "baseline": described.decode(),
+        },
+    )
+    filesystem, path = filesystem_of(url)
+    parent = filesystem._parent(path)
+    filesystem.makedirs(parent, exist_ok=True)
+    # a reader must never see half a file: write beside it, then move
+    partial = f"{path}.part"
+    filesystem.pipe_file(partial, content)
+    filesystem.mv(partial, path)
+    return sha256
+
+
+def load(url: str, *, sha256: str | None = None) -> Baseline:
+    """Read an artefact; raise `ArtefactError` where it is damaged or not the one expected."""
+    filesystem, path = filesystem_of(url)
+    content: bytes = filesystem.cat_file(path)
+    try:
+        stored = _stored_metadata(content)
+        described, tensors = stored["baseline"].encode(), load_tensors(content)
+        metadata, actual = orjson.loads(described), _digest(described, tensors)
+    except (ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise ArtefactError(
+            f"{url} is no latentwatch baseline ({error}); write one with 'latentwatch baseline fit'"
+        ) from error
+    if stored.get("format") != FORMAT:
+        raise ArtefactError(
+            f"{url} has format {stored.get('format')!r}, this version reads {FORMAT!r}; "
+            "fit the baseline again with the version that runs the worker"
+        )
+    if actual != stored.get("sha256") or (sha256 is not None and actual != sha256):
+        raise ArtefactError(
+            f"{url} has SHA-256 {actual}, not {sha256 or stored.get('sha256')}: it was changed "
+            "after it was written; fetch it again from where it was fitted"
+        )
+    try:
+        return replace(_rebuild(metadata, tensors), sha256=actual)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{url} lacks a part ({error}); fit the baseline again") from error
+
+
+def _stored_metadata(content: bytes) -> Mapping[str, str]:
+    length = int.from_bytes(content[:8], "little")
+    if not 0 < length <= len(content) - 8:
+        raise ValueError("no safetensors header")
+    metadata: Mapping[str, str] = orjson.loads(content[8 : 8 + length])["__metadata__"]
+    return metadata
+
+
+def _digest(described: bytes, tensors: Tensors) -> str:
+    state = hashlib.sha256(described)
+    for name in sorted(tensors):
+        array = tensors[name]
+        state.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()
+
+
+def _contents(baseline: Baseline) -> tuple[bytes, Tensors]:
+    """Settings and numbers as canonical JSON, and the arrays."""
+    run_lengths = baseline.calibration.run_lengths
+    metadata: Metadata = {
+        "model": baseline.model,
+        "version": baseline.version,
+        "seed": baseline.seed,
+        "layers": list(baseline.layout.names),
+        "widths": list(baseline.layout.widths),
+        "longest_window": baseline.longest_window,
+        "fitted_rows": baseline.fitted_rows,
+        "run_requests": run_lengths.requests,
+        "views": [_view_numbers(view) for view in baseline.views],
+    }
+    tensors: Tensors = {
+        "kept": baseline.layout.kept,
+        "group_of_class": baseline.group_of_class,
+        "run_maxima": run_lengths.maxima,
+        "agreement.centre": baseline.agreement.centre,
+        "agreement.spread": baseline.agreement.spread,
+    }
+    for index, distances in enumerate(baseline.agreement.layers):
+        for name in _DISTANCE_ARRAYS:
+            tensors[f"layer{index}.{name}"] = np.ascontiguousarray(getattr(distances, name))
+    for rows, scores in baseline.calibration.window_scores.items():
+        tensors[f"window_scores.{rows}"] = scores
+    for index, view in enumerate(baseline.views):
+        for owner, names in _arrays_of(view):
+            for name in names:
+                tensors[f"view{index}.{name}"] = np.ascontiguousarray(getattr(owner, name))
+    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS), tensors
+
+
+def _arrays_of(view: View) -> list[tuple[object, tuple[str, ...]]]:
+    return [
+        (view.map, _MAP_ARRAYS),
+        (view.null, _NULL_ARRAYS),
+        (view.null.typicality, _TYPICALITY_ARRAYS),
+    ]
+
+
+def _view_numbers(view: View) -> Metadata:
+    numbers = {name: getattr(view.null, name) for name in _NULL_NUMBERS}
+    return {"name": view.name, "radius": view.map.radius, **numbers}
+
+
+def _rebuild(metadata: Metadata, tensors: Tensors) -> Baseline:
+    from detector.baseline import Baseline
+
+    scores = {
+        int(name.removeprefix("window_scores.")): array
+        for name, array in tensors.items()
+        if name.startswith("window_scores.")
+    }
+    return Baseline(
+        model=metadata["model"],
+        version=metadata["version"],
+        seed=metadata["seed"],
+        layout=Layout(tuple(metadata["layers"]), tuple(metadata["widths"]), tensors["kept"]),
+        group_of_class=tensors["group_of_class"],
+        agreement=_rebuild_agreement(len(metadata["layers"]), tensors),
+        views=_rebuild_views(metadata["views"], tensors),
+        calibration=Calibration(
+            scores, RunLengths(tensors["run_maxima"], metadata["run_requests"])
+        ),
+        longest_window=metadata["longest_window"],
+        fitted_rows=metadata["fitted_rows"],
+    )
+
+
+def _rebuild_agreement(layers: int, tensors: Tensors) -> Agreement:
+    distances = [
+        ClassDistances(**{name: tensors[f"layer{index}.{name}"] for name in _DISTANCE_ARRAYS})
+        for index in range(layers)
+    ]
+    return Agreement(tuple(distances), tensors["agreement.centre"], tensors["agreement.spread"])
+
+
+def _rebuild_views(numbers: list[Metadata], tensors: Tensors) -> tuple[View, ...]:
+    from detector.baseline import View
+
+    views: list[View] = []
+    start = 0
+    for index, own in enumerate(numbers):
+
+        def arrays(names: tuple[str, ...], prefix: str = f"view{index}") -> Tensors:
+            return {name: tensors[f"{prefix}.{name}"] for name in names}
+
+        feature_map = FeatureMap(**arrays(_MAP_ARRAYS), radius=own["radius"])
+        numbers_of_view: Metadata = {name: own[name] for name in _NULL_NUMBERS}
+        null = NullModel(
+            counts=tensors[f"view{index}.counts"],
+            energy_mean=tensors[f"view{index}.energy_mean"],
+            **numbers_of_view,
+            typicality=Typicality(**arrays(_TYPICALITY_ARRAYS)),
+        )
+        end = start + feature_map.rank
+        views.append(View(own["name"], feature_map, null, slice(start, end)))
+        start = end
+    return tuple(views)

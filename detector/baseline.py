@@ -1,0 +1,304 @@
+"""The baseline: what a model's activations look like on validation data, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from detector import artefact
+from detector.agreement import Agreement
+from detector.calibration import Calibration, Progress, calibrate
+from detector.decision import LEAST_ROWS, Decision, decide
+from detector.errors import TooFewRowsError
+from detector.features import (
+    FeatureMap,
+    Float32,
+    Float64,
+    Int64,
+    fit_feature_map,
+    residuals_of_rows,
+)
+from detector.leave_out import LeftOut, leave_out
+from detector.null import NullModel
+from detector.rows import Layout, class_groups, feature_count, gather
+from detector.sketch import Features, Requests, Sketch
+
+AGREEMENT = "agreement"
+"""Name of the view that says whether all layers agree with the predicted class."""
+
+RADIUS_QUANTILE = 0.995
+"""Share of the baseline rows that keep their full length; measured in docs/detection.md."""
+
+DECIDING_VIEWS = 2
+"""The deepest layer sees small shares of ordinary attacks best; the agreement of the layers sees
+targeted attacks and those that imitate the deepest layer; figures stand in docs/detection.md."""
+
+EXPLAINING_FEATURES = 256
+"""Fourier features of the views that only explain; they need less power than the deciding one."""
+
+AGREEMENT_FEATURES = 128
+"""Fourier features of the agreement view: it has four columns a layer, and more brought nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One feature map with its null model; `slice` is its place in a sketch's sums."""
+
+    name: str
+    map: FeatureMap
+    null: NullModel
+    slice: slice
+
+
+@dataclass(frozen=True, eq=False)
+class WindowTest:
+    """Answer to the question whether some requests look like the baseline's.
+
+    Parameters
+    ----------
+    p_value : float
+        Of the joint test; never 0.
+    decision : Decision
+        T, E and scores by view in ``decision.views``, contamination and pattern.
+    most_suspicious : int64 [n]
+        Row numbers, the most suspicious first.
+    """
+
+    p_value: float
+    decision: Decision
+    most_suspicious: Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """Frozen feature maps, null models and thresholds of one model version.
+
+    Make one with `Baseline.fit` or `Baseline.load`. The first views decide: the deepest layer,
+    whose p-values say how typical single requests are, and the agreement of all layers with the
+    prediction. The other layers explain.
+    """
+
+    model: str
+    version: str
+    seed: int
+    layout: Layout
+    group_of_class: Int64
+    agreement: Agreement
+    views: tuple[View, ...]
+    calibration: Calibration
+    longest_window: int
+    fitted_rows: int
+    sha256: str = field(default="")
+
+    @classmethod
+    def fit(
+        cls,
+        activations: Mapping[str, ArrayLike],
+        predicted: ArrayLike,
+        *,
+        model: str,
+        version: str,
+        seed: int = 0,
+        classes: int | None = None,
+        longest_window: int = 512,
+        random_features: int | None = None,
+        simulated_requests: int = 1_200_000,
+        drop_constant: bool = False,
+        rare_classes: Literal["refuse", "pool"] = "refuse",
+        progress: Progress | None = None,
+    ) -> Baseline:
+        """Fit on activations of the validation phase.
+
+        Parameters
+        ----------
+        activations : mapping of layer name to array [N, d]
+            In the order of depth, the earliest layer first.
+        predicted : int array [N]
+            Predicted class of each row.
+        classes : int, optional
+            Number of classes of the model; by default the largest prediction plus one.
+        longest_window : int
+            Rows of the longest rolling window, a power of two from 32 on; the baseline must hold
+            at least two such windows.
+        random_features : int, optional
+            D of the deciding view; by default the largest power of two, up to 1024, that is at
+            most a third of the rows.
+        simulated_requests : int
+            Length of the simulated clean streams; more make the threshold more certain.
+        drop_constant : bool
+            Leave features that never vary out, instead of refusing them.
+        rare_classes : "refuse" or "pool"
+            What to do with classes of fewer than 20 rows: refuse, or treat them as one class.
+        progress : callable, optional
+            Called with streams simulated and streams in all.
+
+        Raises
+        ------
+        BaselineError, ActivationsError
+            Too few rows, constant features, NaN, unequal numbers of rows; see `detector.errors`.
+        """
+        layout, rows, classes_of_rows = Layout.learn(activations, predicted, drop_constant)
+        group_of_class = class_groups(classes_of_rows, classes, pool=rare_classes == "pool")
+        groups = group_of_class[classes_of_rows]
+        rng = np.random.default_rng(seed)
+        features = feature_count(len(rows), longest_window, random_features)
+        agreement, agreeing = Agreement.fit(rows, groups, layout.all_columns())
+        views, deciding = _fit_views(layout, features, np.hstack([rows, agreeing]), groups, rng)
+        unfinished = cls(
+            model=model,
+            version=version,
+            seed=seed,
+            layout=layout,
+            group_of_class=group_of_class,
+            agreement=agreement,
+            views=views,
+            calibration=calibrate(
+                [(left_out, view.null) for left_out, view in zip(deciding, views, strict=False)],
+                longest_window,
+                simulated_requests,
+                rng,
+                progress,
+            ),
+            longest_window=longest_window,
+            fitted_rows=len(rows),
+        )
+        return replace(unfinished, sha256=artefact.digest(unfinished))
+
+    def save(self, url: str) -> str:
+        """Write the artefact to a path or any fsspec URL; return its SHA-256."""
+        return artefact.save(self, url)
+
+    @classmethod
+    def load(cls, url: str, *, sha256: str | None = None) -> Baseline:
+        """Read an artefact; `ArtefactError` where it is damaged, or not the one expected."""
+        return artefact.load(url, sha256=sha256)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Captured layers, the earliest first."""
+        return self.layout.names
+
+    @property
+    def deciding(self) -> tuple[View, ...]:
+        """The views whose highest score decides."""
+        return self.views[:DECIDING_VIEWS]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of the model."""
+        return len(self.group_of_class)
+
+    @property
+    def groups(self) -> int:
+        """Number of class groups; as many as classes unless rare ones were pooled."""
+        return int(self.group_of_class.max()) + 1
+
+    def check(self, activations: Mapping[str, NDArray[np.generic]], predicted: ArrayLike) -> None:
+        """Raise an `ActivationsError` unless the rows can be judged by this baseline."""
+        self.rows(activations, predicted)
+
+    def rows(
+        self, activations: Mapping[str, ArrayLike], predicted: ArrayLike
+    ) -> tuple[Float32, Int64]:
+        """Checked raw rows float32 [n, all columns] and classes int64 [n]."""
+        return gather(self.layout, activations, predicted, self.classes)
+
+    def features(self, rows: Float32, predicted: Int64) -> Features:
+        """Featurise raw rows [n, all columns], in blocks of one fixed shape."""
+        groups = self.group_of_class[predicted]
+        rows = np.hstack([rows, self.agreement.columns(rows, groups)])
+        parts = [residuals_of_rows(view.map, rows, groups) for view in self.views]
+        psi = np.hstack([part for part, _ in parts])
+        energy = np.stack([part for _, part in parts], axis=1)
+        lengths = np.empty(energy.shape, dtype=np.int64)
+        p_values = np.empty(energy.shape)
+        for index, view in enumerate(self.views):
+            own = psi[:, view.slice].astype(np.int64)
+            lengths[:, index] = np.einsum("ij,ij->i", own, own)
+            p_values[:, index] = view.null.typicality.p_values(energy[:, index], groups)
+        return Features(predicted, groups, psi, lengths, energy, p_values)
+
+    @property
+    def width(self) -> int:
+        """Length R of the residuals of all views side by side."""
+        return int(self.views[-1].slice.stop)
+
+    def empty_sketch(self) -> Sketch:
+        """Sketch of no requests, in this baseline's shape."""
+        return Sketch.empty(self.groups, self.width, len(self.views))
+
+    def sketch(self, features: Features, requests: Requests | None = None) -> Sketch:
+        """Summarise rows."""
+        return Sketch.of(features, requests or Requests.anonymous(len(features)), self.groups)
+
+    def test(self, activations: Mapping[str, ArrayLike], predicted: ArrayLike) -> WindowTest:
+        """Ask once whether n >= 8 requests come from the baseline's distribution.
+
+        Parameters
+        ----------
+        activations : mapping of layer name to array [n, d]
+        predicted : int array [n]
+        """
+        rows, classes = self.rows(activations, predicted)
+        if len(rows) < LEAST_ROWS:
+            raise TooFewRowsError(
+                f"a test needs at least {LEAST_ROWS} requests, not {len(rows)}; "
+                "use Baseline.score for single requests"
+            )
+        features = self.features(rows, classes)
+        decision = decide(self.sketch(features), self)
+        order = np.lexsort((-features.energy[:, 0], features.p_values[:, 0]))
+        return WindowTest(decision.p_value, decision, order.astype(np.int64))
+
+    def score(self, activations: Mapping[str, ArrayLike], predicted: ArrayLike) -> Float64:
+        """Typicality p-value float64 [n] of each request: small for atypical ones, never 0."""
+        features = self.features(*self.rows(activations, predicted))
+        return features.p_values[:, 0].copy()
+
+    def threshold(self, average_run_length: float, lanes: int = 1) -> float:
+        """Score at which to alarm, for a false alarm every `average_run_length` requests.
+
+        `lanes` streams that share the budget each get a run length so many times longer.
+        """
+        return self.calibration.run_lengths.threshold(average_run_length * lanes)
+
+
+def _fit_views(
+    layout: Layout, features: int, rows: Float32, groups: Int64, rng: np.random.Generator
+) -> tuple[tuple[View, ...], list[LeftOut]]:
+    """All views, and the left-out rows of the deciding ones.
+
+    `rows` are raw rows with the columns of the agreement after them.
+    """
+    views: list[View] = []
+    deciding: list[LeftOut] = []
+    start = 0
+    for name, columns, count in _view_plan(layout, rows.shape[1], features):
+        weight = np.full(len(columns), len(columns) ** -0.5, dtype=np.float32)
+        free, in_sample = fit_feature_map(
+            rows, groups, int(groups.max()) + 1, columns, weight, count, rng
+        )
+        left_out = leave_out(in_sample, groups, RADIUS_QUANTILE)
+        if len(deciding) < DECIDING_VIEWS:
+            deciding.append(left_out)
+        bounded = free.with_radius(left_out.radius)
+        views.append(
+            View(name, bounded, NullModel.fit(left_out), slice(start, start + bounded.rank))
+        )
+        start += bounded.rank
+    return tuple(views), deciding
+
+
+def _view_plan(layout: Layout, width: int, features: int) -> list[tuple[str, Int64, int]]:
+    """Name, columns and number of Fourier features of each view, the deciding ones first."""
+    *others, deepest = layout.names
+    agreeing = np.arange(sum(layout.widths), width, dtype=np.int64)
+    return [
+        (deepest, layout.columns(deepest), features),
+        (AGREEMENT, agreeing, min(AGREEMENT_FEATURES, features)),
+        *((name, layout.columns(name), min(EXPLAINING_FEATURES, features)) for name in others),
+    ]

@@ -1,0 +1,167 @@
+"""Every decision is a pure function of a sketch and a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from detector.errors import SketchError
+from detector.features import GRID, Float64, Int64
+from detector.flagging import Contamination, contamination
+from detector.null import in_units, surprise
+from detector.sketch import Sketch
+
+if TYPE_CHECKING:
+    from detector.baseline import Baseline, View
+
+Pattern = Literal["adversarial", "drift"]
+
+LEAST_ROWS = 8
+"""Fewer requests than this make no window."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewStatistics:
+    """What one view says of a window.
+
+    Parameters
+    ----------
+    T : float
+        Unbiased squared MMD in the whitened space.
+    E : float
+        Mean energy of the requests.
+    z_mean_shift, z_energy, z_rank : float
+        The two, and the rank statistic, in standard deviations of clean traffic.
+    score : float
+        ``-log10`` of the tail probability of the largest of them.
+    """
+
+    T: float
+    E: float
+    z_mean_shift: float
+    z_energy: float
+    z_rank: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether the requests of one sketch look like the baseline's.
+
+    Parameters
+    ----------
+    sketch : Sketch
+        The window that was judged.
+    views : mapping of view name to ViewStatistics
+        The deepest layer and the agreement decide, the others explain.
+    score : float
+        Highest score of the deciding views.
+    p_value : float
+        Of the score, for a single window of that size; never 0.
+    threshold : float or None
+        Score at which a monitor alarms; None for a one-off question.
+    contamination : Contamination
+        Estimated share of adversarial requests.
+    pattern : "adversarial" or "drift"
+        What kind of shift it is, should it be one: attacks leave early layers alone.
+    """
+
+    sketch: Sketch
+    views: Mapping[str, ViewStatistics]
+    score: float
+    p_value: float
+    threshold: float | None
+    contamination: Contamination
+    pattern: Pattern
+
+    @property
+    def alarm(self) -> bool:
+        """Whether the score reached the threshold."""
+        return self.threshold is not None and self.score >= self.threshold
+
+
+def decide(sketch: Sketch, baseline: Baseline, *, threshold: float | None = None) -> Decision:
+    """Judge the requests of a sketch; `SketchError` on fewer than ``LEAST_ROWS`` of them."""
+    shape = (baseline.groups, baseline.width, len(baseline.views))
+    if sketch.rows < LEAST_ROWS or sketch.shape != shape:
+        raise SketchError(
+            f"a sketch of {sketch.rows} requests and shape {sketch.shape} cannot be judged: give "
+            f"one of this baseline, of shape {shape}, with {LEAST_ROWS} requests or more"
+        )
+    views = {
+        view.name: view_statistics(sketch, index, view) for index, view in enumerate(baseline.views)
+    }
+    score = max(views[view.name].score for view in baseline.deciding)
+    return Decision(
+        sketch=sketch,
+        views=views,
+        score=score,
+        p_value=baseline.calibration.p_value(sketch.rows, score),
+        threshold=threshold,
+        contamination=contamination(sketch, baseline.fitted_rows),
+        pattern=name_pattern(baseline, views),
+    )
+
+
+def view_statistics(sketch: Sketch, index: int, view: View) -> ViewStatistics:
+    """Statistics of the view at `index` of a sketch."""
+    n = sketch.rows
+    residual_sum = sketch.sums[view.slice]
+    length = int(sketch.lengths[index])
+    T = (squared_norm(residual_sum) - length) / (GRID**2 * n * (n - 1))
+    E = length / (GRID**2 * n)
+    z = view.null.z_scores(
+        np.array([float(n)]),
+        sketch.group_counts[None].astype(np.float64),
+        np.array([T]),
+        np.array([E]),
+        np.cumsum(sketch.histogram[index])[None].astype(np.float64),
+    )
+    z_mean_shift, z_energy, z_rank = (float(value) for value in z[0])
+    return ViewStatistics(T, E, z_mean_shift, z_energy, z_rank, float(surprise(z)[0]))
+
+
+def squared_norm(values: Int64) -> int:
+    """Exact ``sum values**2``, whatever the size of the numbers."""
+    largest = int(np.abs(values).max(initial=0))
+    if largest * largest * len(values) < 2**62:
+        return int(values @ values)
+    return sum(v * v for v in values.tolist())
+
+
+def window_scores(
+    rows: Int64, group_counts: Int64, sums: Int64, lengths: Int64, histograms: Int64, view: View
+) -> Float64:
+    """Scores [K] of K rolling windows at once in one view: the monitor's hot path.
+
+    Parameters
+    ----------
+    rows : int64 [K]
+    group_counts : int64 [K, G]
+    sums : int64 [K, r]
+        Small enough that their squares sum to less than 2**63, as windows of 512 rows are.
+    lengths : int64 [K]
+    histograms : int64 [K, len(TAIL_EDGES)]
+    """
+    n = rows.astype(np.float64)
+    T = in_units(np.einsum("ij,ij->i", sums, sums) - lengths) / (n * (n - 1))
+    z = view.null.z_scores(
+        n,
+        group_counts.astype(np.float64),
+        T,
+        in_units(lengths) / n,
+        np.cumsum(histograms, axis=-1).astype(np.float64),
+    )
+    return surprise(z)
+
+
+def name_pattern(baseline: Baseline, views: Mapping[str, ViewStatistics]) -> Pattern:
+    """Adversarial inputs disturb deep layers and leave early ones alone; drift shows early."""
+    first, last = baseline.layer_names[0], baseline.layer_names[-1]
+    if first == last:
+        return "adversarial"
+    early, deep = (max(views[n].z_mean_shift, abs(views[n].z_energy)) for n in (first, last))
+    return "drift" if early > deep else "adversarial"

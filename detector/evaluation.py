@@ -1,0 +1,412 @@
+"""The yardstick: false alarms and power on labelled sets of activations.
+
+Input are arrays ``<set>.<layer>`` [n, d] and ``<set>.predicted`` [n]: the set ``baseline`` fits,
+``clean`` is benign traffic, every other set is an attack. Settings must be chosen on the
+``baseline`` rows alone, never on the attacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from detector.baseline import Baseline
+from detector.calibration import Progress
+from detector.decision import decide
+from detector.errors import ActivationsError
+from detector.evaluation_requests import (
+    CONTAMINATIONS,
+    FLAG_SHARES,
+    WINDOW_SIZES,
+    Draws,
+    HourMeasure,
+    clean_flagged,
+    contaminations,
+    discoveries,
+    hour_requests,
+    patterns,
+    request_calibration,
+    suspects,
+    window_calibration,
+    without_residuals,
+)
+from detector.evaluation_runs import DELAY_SHARES, Rows, delays, run_length_steps, run_lengths
+from detector.features import Int64
+from detector.sketch import Features, Requests, Sketch
+
+MIXTURES = ((32, 1.0), (50, 1.0), (100, 1.0), (50, 0.3), (100, 0.2), (200, 0.1), (500, 0.05))
+"""Windows of so many requests, of which such a share is adversarial."""
+
+WITH_OWN_DRAWS = ((100, 1.0),)
+"""Mixtures that came later: drawn apart, so that the figures of the others did not move."""
+
+Measure = Literal["power", "arl", "delay", "requests"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Outcome of `evaluate`; None what was not measured.
+
+    Parameters
+    ----------
+    false_alarm : dict of window size to rate
+        Share of clean windows with a p-value of at most alpha.
+    power : dict of set to dict of "window@share" to rate
+    auroc : dict of set to area under the ROC curve of single requests
+    arl : dict of target to dict of kind of stream to requests per false alarm
+        Kinds are "iid", "class_shift" and "autocorrelated"; None where there was no alarm.
+    arl_detail : the same, with the requests and alarms behind it
+        The 95 % interval [low, high] has no high end where there was no alarm.
+    delay, delay_90 : dict of attack to dict of share to requests
+        From the start of an attack to the alarm: median and 90th percentile of the streams, None
+        where fewer of them alarmed.
+    delay_streams : dict of attack to dict of share to streams
+        Those without a false alarm before the attack.
+    fdr : dict of attack to dict of share to dict
+        "false_discovery_rate" and "found", the share of the attack that was flagged.
+    clean_flagged : float
+        Requests flagged per 2,000 clean ones.
+    hour_requests : int
+        Requests of an hour in `fdr`, `clean_flagged` and `contamination`.
+    calibration : dict
+        "requests", "worst_class" and "windows": how uniform p-values of clean traffic are.
+    contamination : dict of attack to dict of share to dict
+        Mean "estimate", and "coverage" of the 95 % lower bound.
+    pattern : dict of set to dict
+        Shares of the alarms named "adversarial" and "drift", and number of "alarms".
+    suspects : dict of attack to share
+        Of attack requests among the ten most suspicious of an alarm.
+    """
+
+    false_alarm: dict[str, float] | None = None
+    power: dict[str, dict[str, float]] | None = None
+    auroc: dict[str, float] | None = None
+    arl: dict[str, dict[str, float | None]] | None = None
+    arl_detail: dict[str, dict[str, dict[str, Any]]] | None = None
+    delay: dict[str, dict[str, float | None]] | None = None
+    delay_90: dict[str, dict[str, float | None]] | None = None
+    delay_streams: dict[str, dict[str, int]] | None = None
+    fdr: dict[str, dict[str, dict[str, float]]] | None = None
+    clean_flagged: float | None = None
+    hour_requests: int | None = None
+    calibration: dict[str, Any] | None = None
+    contamination: dict[str, dict[str, dict[str, float]]] | None = None
+    pattern: dict[str, dict[str, Any]] | None = None
+    suspects: dict[str, float | None] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form, of what was measured."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def is_drift(name: str) -> bool:
+    """Whether a set is ordinary drift, by its name; every other one is an attack."""
+    return name.startswith("drift")
+
+
+def split_sets(
+    arrays: Mapping[str, NDArray[Any]], layers: Sequence[str] | None
+) -> dict[str, tuple[dict[str, NDArray[Any]], NDArray[Any]]]:
+    """Group flat arrays by set: activations by layer, and predictions."""
+    names = list(dict.fromkeys(key.split(".", 1)[0] for key in arrays))
+    found = [k.split(".", 1)[1] for k in arrays if k.startswith("baseline.")]
+    available = [name for name in found if name != "predicted"]
+    for needed in ("baseline", "clean"):
+        if needed not in names:
+            raise ActivationsError(
+                f"the set {needed!r} is missing; name arrays {needed}.<layer> and "
+                f"{needed}.predicted (found sets: {', '.join(names) or 'none'})"
+            )
+    chosen = list(layers) if layers else available
+    for layer in chosen:
+        if layer not in available:
+            raise ActivationsError(
+                f"layer {layer!r} is missing; the file has {', '.join(available) or 'none'}"
+            )
+    try:
+        return {
+            name: (
+                {layer: arrays[f"{name}.{layer}"] for layer in chosen},
+                arrays[f"{name}.predicted"],
+            )
+            for name in names
+        }
+    except KeyError as error:
+        raise ActivationsError(
+            f"the array {error.args[0]!r} is missing; every set needs every layer and 'predicted'"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """Everything that measurements start from; sets in `others` are attacks and drift."""
+
+    baseline: Baseline
+    baseline_predicted: Int64
+    clean: Features
+    clean_rows: Rows
+    others: dict[str, Features]
+    alpha: float
+    seed: int
+    windows: int
+
+    @property
+    def attacks(self) -> dict[str, Features]:
+        return {name: rows for name, rows in self.others.items() if not is_drift(name)}
+
+    @property
+    def repeats(self) -> int:
+        """Streams and hours of each kind, which cost more than windows."""
+        return max(10, self.windows // 10)
+
+
+Tick = Callable[[], None]
+
+
+def evaluate(
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    layers: Sequence[str] | None = None,
+    alpha: float = 0.01,
+    seed: int = 0,
+    windows: int = 1000,
+    measures: Sequence[Measure] = MEASURES,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Fit on ``baseline``, then measure on requests drawn from the other sets.
+
+    Parameters
+    ----------
+    alpha : float
+        Level of each window's test.
+    windows : int
+        Clean windows per size, and contaminated windows per mixture; it scales streams and hours.
+    measures : sequence of str
+        Some of `MEASURES`: power of windows, run lengths of benign streams, delays of attacks,
+        requests and hours.
+    """
+    unknown = set(measures) - set(MEASURES)
+    if unknown:
+        raise ActivationsError(
+            f"unknown measures {', '.join(sorted(unknown))}; choose among {', '.join(MEASURES)}"
+        )
+    sets = split_sets(arrays, layers)
+    _check_rows({name: len(labels) for name, (_, labels) in sets.items() if name != "baseline"})
+    material = _fit(sets, alpha, seed, windows)
+    chosen = [measure for measure in MEASURES if measure in measures]
+    total = sum(_STEPS[measure](material) for measure in chosen)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    figures: dict[str, Any] = {}
+    for measure in chosen:
+        figures |= _MEASURES[measure](material, tick)
+    return Evaluation(**figures)
+
+
+def _fit(
+    sets: dict[str, tuple[dict[str, NDArray[Any]], NDArray[Any]]],
+    alpha: float,
+    seed: int,
+    windows: int,
+) -> _Material:
+    activations, predicted = sets["baseline"]
+    baseline = Baseline.fit(
+        activations,
+        predicted,
+        model="evaluated",
+        version="1",
+        seed=seed,
+        rare_classes="pool",
+        drop_constant=True,
+    )
+    rows = {name: baseline.rows(*sets[name]) for name in sets}
+    features = {name: baseline.features(*rows[name]) for name in sets if name != "baseline"}
+    return _Material(
+        baseline,
+        rows["baseline"][1],
+        features.pop("clean"),
+        Rows(*rows["clean"]),
+        features,
+        alpha,
+        seed,
+        windows,
+    )
+
+
+def _check_rows(counts: Mapping[str, int]) -> None:
+    """Refuse sets that are too small, before the fit takes its time."""
+    for name, count in counts.items():
+        for size, share in MIXTURES:
+            bad = 0 if name == "clean" else round(size * share)
+            if size - bad > counts["clean"] or bad > count:
+                raise ActivationsError(
+                    f"windows of {size} need {size - bad} rows of 'clean' and {bad} of {name!r}; "
+                    f"there are {counts['clean']} and {count}"
+                )
+
+
+def _sizes() -> list[int]:
+    return list(dict.fromkeys(size for size, _ in sorted(MIXTURES)))
+
+
+def _power(material: _Material, tick: Tick) -> dict[str, Any]:
+    """False alarms and power of windows, and how well single requests are told apart."""
+    m = material
+    judge = _Judge(m.baseline, m.alpha, m.windows, np.random.default_rng(m.seed + 1))
+    apart = _Judge(m.baseline, m.alpha, m.windows, np.random.default_rng([m.seed, 1]))
+
+    def rejected(attack: Features, size: int, share: float) -> float:
+        chosen = apart if (size, share) in WITH_OWN_DRAWS else judge
+        rate = chosen.rejected(m.clean, attack, size, share)
+        tick()
+        return rate
+
+    return {
+        "false_alarm": {str(size): rejected(m.clean, size, 0.0) for size in _sizes()},
+        "power": {
+            name: {f"{size}@{share}": rejected(attack, size, share) for size, share in MIXTURES}
+            for name, attack in m.others.items()
+        },
+        "auroc": {name: auroc(m.clean, attack) for name, attack in m.others.items()},
+    }
+
+
+def _run_lengths(material: _Material, tick: Tick) -> dict[str, Any]:
+    m = material
+    figures = run_lengths(m.baseline, m.clean, m.clean_rows, m.windows, m.seed, tick)
+    return {"arl": figures.arl, "arl_detail": figures.detail}
+
+
+def _delays(material: _Material, tick: Tick) -> dict[str, Any]:
+    m = material
+    found = {
+        name: delays(m.baseline, m.clean, attack, m.repeats, m.seed, tick)
+        for name, attack in m.attacks.items()
+    }
+    return {
+        "delay": {name: figures.median for name, figures in found.items()},
+        "delay_90": {name: figures.ninety for name, figures in found.items()},
+        "delay_streams": {name: figures.streams for name, figures in found.items()},
+    }
+
+
+def _requests(material: _Material, tick: Tick) -> dict[str, Any]:
+    """Calibration of p-values, what alarms say, and hours."""
+    m = material
+    draws = Draws(m.baseline, m.clean, np.random.default_rng([m.seed, 5]))
+
+    def ticked(value: Any) -> Any:
+        tick()
+        return value
+
+    return {
+        "calibration": {
+            **request_calibration(m.baseline, m.clean, m.baseline_predicted),
+            "windows": {
+                str(size): ticked(window_calibration(draws, size, m.windows))
+                for size in WINDOW_SIZES
+            },
+        },
+        "pattern": {
+            name: ticked(patterns(draws, rows, m.alpha, m.windows))
+            for name, rows in m.others.items()
+        },
+        "suspects": {
+            name: ticked(suspects(draws, rows, m.alpha, m.windows))
+            for name, rows in m.attacks.items()
+        },
+        **_hours(m, tick),
+    }
+
+
+def _hours(material: _Material, tick: Tick) -> dict[str, Any]:
+    m = material
+    clean = without_residuals(m.clean)
+    draws = Draws(m.baseline, clean, np.random.default_rng([m.seed, 6]))
+    attacks = {name: without_residuals(rows) for name, rows in m.attacks.items()}
+    requests = hour_requests(len(clean), attacks)
+    flagged = clean_flagged(draws, requests, m.repeats)
+    tick()
+
+    def by_share(measure: HourMeasure, attack: Features, shares: Sequence[float]) -> dict[str, Any]:
+        found = {}
+        for share in shares:
+            found[str(share)] = measure(draws, attack, share, requests, m.repeats)
+            tick()
+        return found
+
+    return {
+        "hour_requests": requests,
+        "clean_flagged": flagged,
+        "fdr": {name: by_share(discoveries, rows, FLAG_SHARES) for name, rows in attacks.items()},
+        "contamination": {
+            name: by_share(contaminations, rows, CONTAMINATIONS) for name, rows in attacks.items()
+        },
+    }
+
+
+_MEASURES: dict[Measure, Callable[[_Material, Tick], dict[str, Any]]] = {
+    "power": _power,
+    "arl": _run_lengths,
+    "delay": _delays,
+    "requests": _requests,
+}
+
+_STEPS: dict[Measure, Callable[[_Material], int]] = {
+    "power": lambda m: len(_sizes()) + len(m.others) * len(MIXTURES),
+    "arl": lambda m: run_length_steps(m.clean.predicted),
+    "delay": lambda m: len(m.attacks) * len(DELAY_SHARES),
+    "requests": lambda m: (
+        len(WINDOW_SIZES)
+        + 1
+        + len(m.others)
+        + len(m.attacks) * (1 + len(FLAG_SHARES) + len(CONTAMINATIONS))
+    ),
+}
+
+
+def auroc(clean: Features, attack: Features) -> float:
+    """Probability that an attack's p-value is below a clean request's (ties count half)."""
+    scores = np.concatenate([-attack.p_values[:, 0], -clean.p_values[:, 0]])
+    rank_sum = rankdata(scores)[: len(attack)].sum()
+    pairs = len(attack) * len(clean)
+    return float((rank_sum - len(attack) * (len(attack) + 1) / 2) / pairs)
+
+
+class _Judge:
+    """Draws windows without replacement, and counts how many are rejected."""
+
+    def __init__(
+        self, baseline: Baseline, alpha: float, windows: int, rng: np.random.Generator
+    ) -> None:
+        self.baseline, self.alpha, self.windows, self.rng = baseline, alpha, windows, rng
+
+    def rejected(self, clean: Features, attack: Features, size: int, share: float) -> float:
+        bad = round(size * share)
+        p_values = np.array(
+            [self._p_value(clean, attack, size - bad, bad) for _ in range(self.windows)]
+        )
+        return float(np.mean(p_values <= self.alpha))
+
+    def _p_value(self, clean: Features, attack: Features, good: int, bad: int) -> float:
+        window = self._sketch(clean, good) + self._sketch(attack, bad)
+        return decide(window, self.baseline).p_value
+
+    def _sketch(self, features: Features, count: int) -> Sketch:
+        if not count:
+            return self.baseline.empty_sketch()
+        index: Int64 = self.rng.choice(len(features), count, replace=False).astype(np.int64)
+        return self.baseline.sketch(features.take(index), Requests.anonymous(count))

@@ -1,0 +1,327 @@
+"""Watch a stream of requests of one lane: rolling windows over a ring of blocks.
+
+The monitor is pure: it knows no clock and no topic. The same rows in the same order give the same
+decisions, however they are cut into batches, and across `state_bytes` and `restore`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import ArrayLike, NDArray
+
+from detector.baseline import Baseline
+from detector.calibration import window_blocks
+from detector.decision import Decision, decide, window_scores
+from detector.errors import DimensionError, SketchError
+from detector.features import BLOCK_ROWS, Float32, Int64
+from detector.sketch import Features, Requests, Sketch
+
+_MAGIC = b"LWM1"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Featurised rows of one block, and who they are."""
+
+    features: Features
+    requests: Requests
+
+
+class Monitor:
+    """Sequential test of one lane (a model version on one partition).
+
+    Parameters
+    ----------
+    baseline : Baseline
+    average_run_length : float
+        Benign requests between two false alarms, on average over the whole system.
+    lanes : int
+        Lanes that share that budget.
+    partition : int
+        Kafka partition of the lane; it only labels the requests.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> validation = {"deep": rng.standard_normal((800, 8))}
+    >>> baseline = Baseline.fit(validation, np.zeros(800, int), model="m", version="1",
+    ...                         longest_window=128, random_features=64,
+    ...                         simulated_requests=50_000)
+    >>> monitor = Monitor(baseline, average_run_length=100_000)
+    >>> clean = rng.standard_normal((320, 8))
+    >>> any(d.alarm for d in monitor.update({"deep": clean}, np.zeros(320, int)))
+    False
+    >>> attack = 3 * rng.standard_normal((64, 8))
+    >>> [d.alarm for d in monitor.update({"deep": attack}, np.zeros(64, int))]
+    [True, True]
+    """
+
+    def __init__(
+        self,
+        baseline: Baseline,
+        *,
+        average_run_length: float,
+        lanes: int = 1,
+        partition: int = 0,
+    ) -> None:
+        self.baseline = baseline
+        self.partition = partition
+        self.threshold = baseline.threshold(average_run_length, lanes)
+        self._windows = window_blocks(baseline.longest_window)
+        self._ring: deque[Sketch] = deque(maxlen=self._windows[-1])
+        self._rows: Float32 = np.empty((0, sum(baseline.layout.widths)), dtype=np.float32)
+        self._predicted: Int64 = np.empty(0, dtype=np.int64)
+        self._requests = Requests.anonymous(0)
+        self._seen = 0
+
+    @property
+    def rows_seen(self) -> int:
+        """Requests so far."""
+        return self._seen
+
+    @property
+    def unfinished(self) -> int:
+        """Requests of the unfinished block."""
+        return len(self._rows)
+
+    @property
+    def ring(self) -> tuple[Sketch, ...]:
+        """Sketches of the newest whole blocks, oldest first."""
+        return tuple(self._ring)
+
+    def update(
+        self,
+        activations: Mapping[str, ArrayLike],
+        predicted: ArrayLike,
+        *,
+        request_ids: Sequence[str] | None = None,
+        event_time_ns: ArrayLike | None = None,
+        offsets: ArrayLike | None = None,
+        input_refs: Sequence[str | None] | None = None,
+    ) -> list[Decision]:
+        """Take requests in; return one decision for every block of 32 that they complete.
+
+        Parameters
+        ----------
+        activations : mapping of layer name to array [B, d]
+        predicted : int array [B]
+        request_ids : B strings, optional
+            By default the running number.
+        event_time_ns : int array [B], optional
+            Nanoseconds since 1970, UTC; by default 0.
+        offsets : int array [B], optional
+            Offset of the message that brought the row; by default the running number.
+        input_refs : B strings or None, optional
+            Links to the stored inputs.
+
+        Raises
+        ------
+        ActivationsError
+            Rows that do not fit the baseline. The monitor is left as it was.
+        """
+        rows, classes = self.baseline.rows(activations, predicted)
+        running = np.arange(self._seen, self._seen + len(rows), dtype=np.int64)
+
+        def column(values: ArrayLike | None, default: Int64) -> Int64:
+            given = default if values is None else np.asarray(values)
+            if given.size and given.dtype.kind not in "iu":
+                raise DimensionError(
+                    f"event_time_ns and offsets need integers, one per row, not {given.dtype}"
+                )
+            return given.astype(np.int64)
+
+        requests = Requests(
+            tuple(map(str, running)) if request_ids is None else tuple(request_ids),
+            column(event_time_ns, np.zeros(len(rows), dtype=np.int64)),
+            column(offsets, running),
+            (None,) * len(rows) if input_refs is None else tuple(input_refs),
+            self.partition,
+        )
+        return [decision for _, decision in self.push(rows, classes, requests)]
+
+    def push(
+        self, rows: Float32, predicted: Int64, requests: Requests
+    ) -> list[tuple[Block, Decision]]:
+        """Take checked raw rows in (see `Baseline.rows`); return completed blocks, decided."""
+        shapes = {
+            (len(rows),),
+            (len(requests.request_ids),),
+            requests.event_time_ns.shape,
+            requests.offsets.shape,
+            (len(requests.input_refs),),
+        }
+        if len(shapes) != 1:
+            raise DimensionError(
+                "request_ids, event_time_ns, offsets and input_refs need one entry per row"
+            )
+        # everything that may raise comes first: a monitor changes wholly or not at all
+        all_rows = np.concatenate([self._rows, rows])
+        all_predicted = np.concatenate([self._predicted, predicted])
+        all_requests = Requests.join([self._requests, requests])
+        whole = len(all_rows) // BLOCK_ROWS * BLOCK_ROWS
+        blocks = self._blocks(all_rows[:whole], all_predicted[:whole], all_requests)
+        self._seen += len(rows)
+        self._rows = all_rows[whole:].copy()
+        self._predicted = all_predicted[whole:].copy()
+        self._requests = all_requests.take(slice(whole, None))
+        return [self._finish(block) for block in blocks]
+
+    def _blocks(self, rows: Float32, predicted: Int64, requests: Requests) -> list[Block]:
+        if not len(rows):
+            return []
+        features = self.baseline.features(rows, predicted)
+        places = [slice(at, at + BLOCK_ROWS) for at in range(0, len(rows), BLOCK_ROWS)]
+        return [Block(features.take(place), requests.take(place)) for place in places]
+
+    def pending(self) -> Block | None:
+        """Featurise the rows of the unfinished block, in the shape and places they will have."""
+        if not len(self._rows):
+            return None
+        return Block(self.baseline.features(self._rows, self._predicted), self._requests)
+
+    def _finish(self, block: Block) -> tuple[Block, Decision]:
+        self._ring.append(self.baseline.sketch(block.features, block.requests))
+        window = self._highest_window()
+        return block, decide(window, self.baseline, threshold=self.threshold)
+
+    def _highest_window(self) -> Sketch:
+        """The window with the highest score in the deciding views."""
+        newest_first = list(reversed(self._ring))
+        sizes = [k for k in self._windows if k <= len(newest_first)]
+        ends = np.array(sizes) - 1
+
+        def windows(parts: list[Any]) -> NDArray[np.int64]:
+            total: NDArray[np.int64] = np.cumsum(np.stack(parts), axis=0)[ends]
+            return total
+
+        rows = windows([np.int64(s.rows) for s in newest_first])
+        counts = windows([s.group_counts for s in newest_first])
+        lengths = windows([s.lengths for s in newest_first])
+        histograms = windows([s.histogram for s in newest_first])
+        scores = np.max(
+            [
+                window_scores(
+                    rows,
+                    counts,
+                    windows([s.sums[view.slice] for s in newest_first]),
+                    lengths[:, index],
+                    histograms[:, index],
+                    view,
+                )
+                for index, view in enumerate(self.baseline.deciding)
+            ],
+            axis=0,
+        )
+        best = newest_first[: sizes[int(np.argmax(scores))]]
+        return sum(best[1:], best[0])
+
+    def state_bytes(self) -> bytes:
+        """Everything needed to go on elsewhere with the same decisions; compressed."""
+        half = self._rows.astype(np.float16) if _exact_in_half(self._rows) else self._rows
+        sketches = [sketch.to_bytes() for sketch in self._ring]
+        header = orjson.dumps(
+            {
+                "baseline": self.baseline.sha256,
+                "partition": self.partition,
+                "seen": self._seen,
+                "ring": [len(sketch) for sketch in sketches],
+                "dtype": half.dtype.str,
+                "predicted": self._predicted.tolist(),
+                "request_ids": self._requests.request_ids,
+                "input_refs": self._requests.input_refs,
+                "event_time_ns": self._requests.event_time_ns.tolist(),
+                "offsets": self._requests.offsets.tolist(),
+            }
+        )
+        body = b"".join([struct.pack("<I", len(header)), header, *sketches, half.tobytes()])
+        return _MAGIC + zlib.compress(body, level=1)
+
+    @classmethod
+    def restore(
+        cls,
+        baseline: Baseline,
+        data: bytes,
+        *,
+        average_run_length: float,
+        lanes: int = 1,
+    ) -> Monitor:
+        """Inverse of `state_bytes`; `SketchError` on damage or on another baseline's state."""
+        with _reading(data):
+            header, body = cls._open(data)
+            owner = str(header["baseline"])
+            if owner != baseline.sha256:
+                raise SketchError(
+                    f"the state belongs to baseline {owner[:12]}, not "
+                    f"{baseline.sha256[:12]}; start the lane anew with the new baseline"
+                )
+            monitor = cls(
+                baseline,
+                average_run_length=average_run_length,
+                lanes=lanes,
+                partition=header["partition"],
+            )
+            monitor._load(header, body)
+        return monitor
+
+    @staticmethod
+    def unfinished_requests(data: bytes) -> Requests:
+        """Who the rows of the unfinished block are, in a state of whatever baseline."""
+        with _reading(data):
+            return Monitor._requests_of(Monitor._open(data)[0])
+
+    @staticmethod
+    def _open(data: bytes) -> tuple[dict[str, Any], bytes]:
+        if data[:4] != _MAGIC:
+            raise ValueError("wrong magic number")
+        body = zlib.decompress(data[4:])
+        (length,) = struct.unpack_from("<I", body)
+        return orjson.loads(body[4 : 4 + length]), body[4 + length :]
+
+    @staticmethod
+    def _requests_of(header: dict[str, Any]) -> Requests:
+        return Requests(
+            tuple(header["request_ids"]),
+            np.array(header["event_time_ns"], dtype=np.int64),
+            np.array(header["offsets"], dtype=np.int64),
+            tuple(header["input_refs"]),
+            header["partition"],
+        )
+
+    def _load(self, header: dict[str, Any], data: bytes) -> None:
+        position = 0
+        for size in header["ring"]:
+            self._ring.append(Sketch.from_bytes(data[position : position + size]))
+            position += size
+        raw = np.frombuffer(data, dtype=header["dtype"], offset=position)
+        self._seen = header["seen"]
+        self._rows = raw.reshape(-1, self._rows.shape[1]).astype(np.float32)
+        self._predicted = np.array(header["predicted"], dtype=np.int64)
+        self._requests = self._requests_of(header)
+
+
+@contextmanager
+def _reading(data: bytes) -> Iterator[None]:
+    """Turn whatever damaged bytes bring about into the one documented error."""
+    try:
+        yield
+    except SketchError:
+        raise
+    except (ValueError, LookupError, TypeError, struct.error, zlib.error) as error:
+        raise SketchError(
+            f"these {len(data)} bytes are no monitor state ({error}); start the lane anew"
+        ) from error
+
+
+def _exact_in_half(rows: Float32) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.array_equal(rows.astype(np.float16).astype(np.float32), rows))

@@ -1,0 +1,208 @@
+"""Raw rows: which layers and columns, what is checked, and how many rows are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from detector.errors import (
+    ConstantFeaturesError,
+    DimensionError,
+    NotFiniteError,
+    TooFewRowsError,
+    UnseenClassError,
+)
+from detector.features import BLOCK_ROWS, Float32, Int64
+
+CLASS_ROWS = 20
+"""Fewest baseline rows of a class that its mean can be estimated from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The layers of a baseline, side by side.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Layers in the order of depth.
+    widths : tuple of int
+        Width of each.
+    kept : int64 [columns]
+        Columns that vary on the baseline; the others are ignored.
+    """
+
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    kept: Int64
+
+    @classmethod
+    def learn(
+        cls, activations: Mapping[str, ArrayLike], predicted: ArrayLike, drop_constant: bool
+    ) -> tuple[Layout, Float32, Int64]:
+        """Layout, rows float32 [N, columns] and classes int64 [N] of the baseline's rows."""
+        if not activations:
+            raise DimensionError("no layer was given; capture at least one, better three")
+        names = tuple(activations)
+        shapes = [np.shape(activations[name]) for name in names]
+        for name, shape in zip(names, shapes, strict=True):
+            if len(shape) != 2 or 0 in shape:
+                raise DimensionError(
+                    f"layer {name!r} has shape {shape}; give one row of features per request: "
+                    "[N, d]"
+                )
+        everything = np.arange(sum(shape[1] for shape in shapes), dtype=np.int64)
+        layout = cls(names, tuple(int(shape[1]) for shape in shapes), everything)
+        rows, classes = gather(layout, activations, predicted, None)
+        varies = rows.std(axis=0) > 1e-6 * (np.abs(rows).max(axis=0) + 1e-30)
+        if not varies.all() and not drop_constant:
+            raise ConstantFeaturesError(layout.describe_constant(varies))
+        layout = cls(layout.names, layout.widths, np.flatnonzero(varies).astype(np.int64))
+        for name in names:
+            if not len(layout.columns(name)):
+                raise ConstantFeaturesError(
+                    f"layer {name!r} never varies in the baseline; capture another layer"
+                )
+        return layout, rows, classes
+
+    def describe_constant(self, varies: NDArray[np.bool_]) -> str:
+        """Say which features never vary, and what to do."""
+        found = []
+        by_layer = np.split(varies, np.cumsum(self.widths)[:-1])
+        for name, columns in zip(self.names, by_layer, strict=True):
+            constant = np.flatnonzero(~columns)
+            if len(constant):
+                shown = ", ".join(map(str, constant[:5])) + (", ..." if len(constant) > 5 else "")
+                found.append(f"{name!r}: {len(constant)} of {len(columns)} ({shown})")
+        return (
+            f"features that never vary in the baseline: {'; '.join(found)}; leave them out with "
+            "drop_constant=True (--drop-constant), or capture another layer"
+        )
+
+    def columns(self, name: str) -> Int64:
+        """Kept columns of one layer."""
+        start = sum(self.widths[: self.names.index(name)])
+        end = start + self.widths[self.names.index(name)]
+        return self.kept[(self.kept >= start) & (self.kept < end)]
+
+    def all_columns(self) -> list[Int64]:
+        """Kept columns of each layer, the earliest first."""
+        return [self.columns(name) for name in self.names]
+
+
+def gather(
+    layout: Layout,
+    activations: Mapping[str, ArrayLike],
+    predicted: ArrayLike,
+    classes: int | None,
+) -> tuple[Float32, Int64]:
+    """Check rows against the layout and put the layers side by side.
+
+    Returns
+    -------
+    rows : float32 [n, sum of widths]
+    predicted : int64 [n]
+    """
+    labels = np.asarray(predicted)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DimensionError(
+            f"predicted has shape {labels.shape} and dtype {labels.dtype}; "
+            "give one integer class per row"
+        )
+    rows = np.empty((len(labels), sum(layout.widths)), dtype=np.float32)
+    start = 0
+    for name, width in zip(layout.names, layout.widths, strict=True):
+        if name not in activations:
+            raise DimensionError(
+                f"layer {name!r} is missing; the baseline needs {', '.join(layout.names)}"
+            )
+        block = np.asarray(activations[name])
+        if block.dtype.kind not in "fiu":
+            raise DimensionError(
+                f"layer {name!r} has dtype {block.dtype}; give real numbers, float16 or float32"
+            )
+        if block.shape != (len(labels), width):
+            raise DimensionError(
+                f"layer {name!r} has shape {block.shape}; the baseline and the predictions "
+                f"ask for {(len(labels), width)}"
+            )
+        with np.errstate(over="ignore"):
+            rows[:, start : start + width] = block
+        start += width
+    _check_finite(layout, rows)
+    _check_classes(labels, classes)
+    return rows, labels.astype(np.int64)
+
+
+def _check_finite(layout: Layout, rows: Float32) -> None:
+    if not np.isfinite(rows).all():
+        row, column = np.argwhere(~np.isfinite(rows))[0]
+        layer = layout.names[int(np.searchsorted(np.cumsum(layout.widths), column, side="right"))]
+        raise NotFiniteError(
+            f"row {row} of layer {layer!r} is not finite; leave such requests out, and find out "
+            "why the model returns NaN or infinity (half precision overflows at 65504)"
+        )
+
+
+def _check_classes(labels: NDArray[np.integer], classes: int | None) -> None:
+    if not len(labels):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise UnseenClassError(f"predicted class {low} is negative; classes count from 0")
+    if classes is not None and high >= classes:
+        raise UnseenClassError(
+            f"predicted class {high} is unknown: the baseline has classes 0 to {classes - 1}; "
+            "fit a baseline for this version of the model"
+        )
+
+
+def class_groups(predicted: Int64, classes: int | None, *, pool: bool) -> Int64:
+    """Group of each class [C]: its own, or a common one for classes of too few rows."""
+    counts = np.bincount(predicted, minlength=classes or 0)
+    if classes is not None and len(counts) > classes:
+        raise UnseenClassError(
+            f"predicted class {len(counts) - 1} is unknown: classes={classes} was given"
+        )
+    rare = np.flatnonzero(counts < CLASS_ROWS)
+    if not len(rare):
+        return np.arange(len(counts), dtype=np.int64)
+    if not pool:
+        listed = ", ".join(f"{c} ({counts[c]})" for c in rare[:8])
+        raise TooFewRowsError(
+            f"classes with fewer than {CLASS_ROWS} baseline rows: {listed}; collect more of them, "
+            'or let them share one mean with rare_classes="pool" (--pool-rare-classes)'
+        )
+    if counts[rare].sum() < CLASS_ROWS and len(rare) < len(counts):
+        # too few even together: the smallest ordinary class joins them
+        ordinary = np.flatnonzero(counts >= CLASS_ROWS)
+        rare = np.append(rare, ordinary[np.argmin(counts[ordinary])])
+    group = np.zeros(len(counts), dtype=np.int64)
+    own = np.setdiff1d(np.arange(len(counts)), rare)
+    group[own] = np.arange(len(own))
+    group[rare] = len(own)
+    return group
+
+
+def feature_count(rows: int, longest_window: int, wanted: int | None) -> int:
+    """Fourier features of the deciding view, after checking that the rows suffice."""
+    if longest_window < BLOCK_ROWS or longest_window & (longest_window - 1):
+        raise TooFewRowsError(
+            f"longest_window must be a power of two from {BLOCK_ROWS} on, not {longest_window}"
+        )
+    if rows < 2 * longest_window:
+        raise TooFewRowsError(
+            f"{rows} baseline rows are too few for windows of {longest_window}: collect at least "
+            f"{2 * longest_window}, or choose a shorter longest_window (--longest-window)"
+        )
+    if wanted is None:
+        return min(1024, 1 << (rows // 3).bit_length() - 1)
+    if wanted % 2 or not 2 <= wanted <= rows // 2:
+        raise TooFewRowsError(
+            f"random_features must be even and at most half of the {rows} baseline rows, "
+            f"not {wanted}"
+        )
+    return wanted

@@ -1,0 +1,356 @@
+"""The Sketch: everything that is kept of a set of requests, whether a block, a window or an hour.
+
+``a + b`` is again a Sketch; addition is exact, associative and commutative, because every part is
+an integer sum, a minimum, a maximum, or the top of a totally ordered list.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from detector.errors import SketchError
+from detector.features import Int16, Int64
+
+TAIL_EDGES = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0])
+"""Upper edges of the bins that typicality p-values are counted in; finest where attacks live."""
+
+SUSPECT_LEVEL = 0.05
+"""Largest p-value of a request that a Sketch remembers by its id."""
+
+SUSPECT_LIMIT = 1024
+"""Most requests that a Sketch remembers; beyond it the counts stay exact, the ids do not."""
+
+_MAGIC = b"LWS1"
+
+
+class Suspect(NamedTuple):
+    """A request worth remembering; ordered from the most suspicious on."""
+
+    p_value: float
+    minus_energy: float
+    request_id: str
+    predicted: int
+    event_time_ns: int
+    partition: int
+    offset: int
+    input_ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Who the rows of a block are.
+
+    Parameters
+    ----------
+    request_ids, input_refs : tuple [n]
+        Ids, and links to the stored inputs (or None).
+    event_time_ns, offsets : int64 [n]
+        Event time, and the offset of the message that brought the row.
+    partition : int
+        Kafka partition of the lane.
+    """
+
+    request_ids: tuple[str, ...]
+    event_time_ns: Int64
+    offsets: Int64
+    input_refs: tuple[str | None, ...]
+    partition: int = 0
+
+    @classmethod
+    def anonymous(cls, rows: int) -> Requests:
+        """Rows of an array that came without ids or times."""
+        index = np.arange(rows, dtype=np.int64)
+        return cls(
+            request_ids=tuple(map(str, range(rows))),
+            event_time_ns=np.zeros(rows, dtype=np.int64),
+            offsets=index,
+            input_refs=(None,) * rows,
+        )
+
+    def take(self, rows: slice | Int64) -> Requests:
+        """The same, for some of the rows."""
+        index = np.arange(len(self.request_ids))[rows]
+        return Requests(
+            request_ids=tuple(self.request_ids[i] for i in index),
+            event_time_ns=self.event_time_ns[rows],
+            offsets=self.offsets[rows],
+            input_refs=tuple(self.input_refs[i] for i in index),
+            partition=self.partition,
+        )
+
+    @staticmethod
+    def join(parts: Iterable[Requests]) -> Requests:
+        """Rows of several parts of one partition, in order."""
+        pieces = list(parts)
+        return Requests(
+            request_ids=tuple(i for p in pieces for i in p.request_ids),
+            event_time_ns=np.concatenate([p.event_time_ns for p in pieces]),
+            offsets=np.concatenate([p.offsets for p in pieces]),
+            input_refs=tuple(i for p in pieces for i in p.input_refs),
+            partition=pieces[-1].partition,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the baseline's maps say of n rows, for V views; the first view decides.
+
+    Parameters
+    ----------
+    predicted, groups : int64 [n]
+        Predicted class, and its group in the baseline.
+    psi : int16 [n, R]
+        Residuals of all views side by side.
+    lengths : int64 [n, V]
+        ``||psi||^2`` of each view, in squared grid steps.
+    energy, p_values : float32, float64 [n, V]
+        Squared length before shortening, and its typicality p-value.
+    """
+
+    predicted: Int64
+    groups: Int64
+    psi: Int16
+    lengths: Int64
+    energy: NDArray[np.float32]
+    p_values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.predicted)
+
+    def take(self, rows: slice | Int64) -> Features:
+        """The same, for some of the rows."""
+        return Features(
+            self.predicted[rows],
+            self.groups[rows],
+            self.psi[rows],
+            self.lengths[rows],
+            self.energy[rows],
+            self.p_values[rows],
+        )
+
+
+OffsetRanges = Mapping[int, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sketch:
+    """Mergeable summary of requests.
+
+    Parameters
+    ----------
+    rows : int
+        Number of requests n.
+    group_counts : int64 [G]
+        Requests by class group of the baseline.
+    sums : int64 [R]
+        ``S = sum psi`` of all views side by side, in grid steps.
+    lengths : int64 [V]
+        ``q = sum ||psi||^2`` of each view, in squared grid steps.
+    histogram : int64 [V, len(TAIL_EDGES)]
+        Typicality p-values counted in bins.
+    time_range : (int, int) or None
+        First and last event time in nanoseconds; None while empty.
+    offsets : mapping of partition to (first, last)
+        Where the requests stand in the input topic.
+    suspects : tuple of Suspect
+        At most ``SUSPECT_LIMIT`` requests with the smallest p-values, in order.
+    """
+
+    rows: int
+    group_counts: Int64
+    sums: Int64
+    lengths: Int64
+    histogram: Int64
+    time_range: tuple[int, int] | None = None
+    offsets: OffsetRanges = field(default_factory=dict)
+    suspects: tuple[Suspect, ...] = ()
+
+    @classmethod
+    def empty(cls, groups: int, width: int, views: int) -> Sketch:
+        """The neutral element of addition for G groups, R residual values and V views."""
+        return cls(
+            0,
+            np.zeros(groups, dtype=np.int64),
+            np.zeros(width, dtype=np.int64),
+            np.zeros(views, dtype=np.int64),
+            np.zeros((views, len(TAIL_EDGES)), dtype=np.int64),
+        )
+
+    @classmethod
+    def of(cls, features: Features, requests: Requests, groups: int) -> Sketch:
+        """Summarise rows; `requests` says who they are."""
+        views = features.lengths.shape[1]
+        bins = np.searchsorted(TAIL_EDGES, features.p_values, side="left")
+        flat = bins + np.arange(views) * len(TAIL_EDGES)
+        histogram = np.bincount(flat.ravel(), minlength=views * len(TAIL_EDGES))
+        return cls(
+            rows=len(features),
+            group_counts=np.bincount(features.groups, minlength=groups).astype(np.int64),
+            sums=features.psi.sum(axis=0, dtype=np.int64),
+            lengths=features.lengths.sum(axis=0),
+            histogram=histogram.reshape(views, -1).astype(np.int64),
+            time_range=_time_range(requests),
+            offsets=_offset_range(requests),
+            suspects=_suspects(features, requests),
+        )
+
+    @classmethod
+    def counting(cls, requests: Requests) -> Sketch:
+        """Count rows that no baseline can judge: an empty sketch of no views, with rows."""
+        empty = cls.empty(0, 0, 0)
+        return cls(
+            len(requests.request_ids),
+            empty.group_counts,
+            empty.sums,
+            empty.lengths,
+            empty.histogram,
+            _time_range(requests),
+            _offset_range(requests),
+        )
+
+    def __add__(self, other: Sketch) -> Sketch:
+        if self.shape != other.shape:
+            raise SketchError(
+                f"cannot add sketches of shapes {self.shape} and {other.shape}: they come from "
+                "different baselines; keep the sketches of each baseline apart"
+            )
+        return Sketch(
+            self.rows + other.rows,
+            self.group_counts + other.group_counts,
+            self.sums + other.sums,
+            self.lengths + other.lengths,
+            self.histogram + other.histogram,
+            _span([r for r in (self.time_range, other.time_range) if r is not None]),
+            _merge_offsets(self.offsets, other.offsets),
+            _merge_suspects(self.suspects, other.suspects),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sketch) and self.to_bytes() == other.to_bytes()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Groups G, residual width R and views V."""
+        return len(self.group_counts), len(self.sums), len(self.lengths)
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes: a checksum, a JSON header, then the integer arrays, little endian."""
+        header = orjson.dumps(
+            {
+                "rows": self.rows,
+                "shape": self.shape,
+                "time_range": self.time_range,
+                "offsets": sorted([p, a, b] for p, (a, b) in self.offsets.items()),
+                "suspects": [tuple(s) for s in self.suspects],
+            }
+        )
+        arrays = np.concatenate(
+            [self.group_counts, self.sums, self.lengths, self.histogram.ravel()]
+        )
+        body = struct.pack("<I", len(header)) + header + arrays.astype("<i8").tobytes()
+        return _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sketch:
+        """Inverse of `to_bytes`; raises `SketchError` on anything else."""
+        try:
+            return cls._parse(data)
+        except (ValueError, LookupError, TypeError, struct.error) as error:
+            raise SketchError(
+                f"these {len(data)} bytes are no sketch of this version ({error}); "
+                "delete the state that holds them and let the worker rebuild it"
+            ) from error
+
+    @classmethod
+    def _parse(cls, data: bytes) -> Sketch:
+        if data[:4] != _MAGIC:
+            raise ValueError("wrong magic number")
+        checksum, length = struct.unpack_from("<II", data, 4)
+        if zlib.crc32(data[8:]) != checksum:
+            raise ValueError("wrong checksum")
+        header: dict[str, Any] = orjson.loads(data[12 : 12 + length])
+        groups, width, views = header["shape"]
+        ends = np.cumsum([groups, width, views, views * len(TAIL_EDGES)])
+        numbers = np.frombuffer(data, dtype="<i8", offset=12 + length).astype(np.int64)
+        if len(numbers) != ends[-1]:
+            raise ValueError(f"{len(numbers)} numbers where {ends[-1]} were announced")
+        counts, sums, lengths, histogram = np.split(numbers, ends[:-1])
+        span = header["time_range"]
+        return cls(
+            header["rows"],
+            counts,
+            sums,
+            lengths,
+            histogram.reshape(views, len(TAIL_EDGES)),
+            (span[0], span[1]) if span else None,
+            {p: (a, b) for p, a, b in header["offsets"]},
+            tuple(Suspect(*s) for s in header["suspects"]),
+        )
+
+
+def _span(ranges: list[tuple[int, int]]) -> tuple[int, int] | None:
+    if not ranges:
+        return None
+    return min(a for a, _ in ranges), max(b for _, b in ranges)
+
+
+def _time_range(requests: Requests) -> tuple[int, int] | None:
+    if not requests.request_ids:
+        return None
+    return int(requests.event_time_ns.min()), int(requests.event_time_ns.max())
+
+
+def _offset_range(requests: Requests) -> OffsetRanges:
+    if not requests.request_ids:
+        return {}
+    return {requests.partition: (int(requests.offsets.min()), int(requests.offsets.max()))}
+
+
+def _merge_offsets(left: OffsetRanges, right: OffsetRanges) -> OffsetRanges:
+    merged = dict(left)
+    for partition, (first, last) in right.items():
+        a, b = merged.get(partition, (first, last))
+        merged[partition] = (min(a, first), max(b, last))
+    return merged
+
+
+def _merge_suspects(left: tuple[Suspect, ...], right: tuple[Suspect, ...]) -> tuple[Suspect, ...]:
+    if not left or not right:
+        return left or right
+    merged = heapq.merge(left, right, key=_suspicion)
+    return tuple(s for s, _ in zip(merged, range(SUSPECT_LIMIT), strict=False))
+
+
+def _suspicion(suspect: Suspect) -> tuple[float | str | int, ...]:
+    # a total order on all that can differ, or sums would depend on the order of their parts;
+    # input_ref may be None, which does not compare with strings
+    return (*suspect[:-1], suspect.input_ref is not None, suspect.input_ref or "")
+
+
+def _suspects(features: Features, requests: Requests) -> tuple[Suspect, ...]:
+    index = np.flatnonzero(features.p_values[:, 0] <= SUSPECT_LEVEL)
+    found = (
+        Suspect(
+            float(features.p_values[i, 0]),
+            -float(features.energy[i, 0]),
+            requests.request_ids[i],
+            int(features.predicted[i]),
+            int(requests.event_time_ns[i]),
+            requests.partition,
+            int(requests.offsets[i]),
+            requests.input_refs[i],
+        )
+        for i in index
+    )
+    return tuple(sorted(found, key=_suspicion)[:SUSPECT_LIMIT])

@@ -1,0 +1,54 @@
+"""What runs beside a model: capture its activations, publish them, read and write the messages.
+
+A service watches its own model in ten lines::
+
+    from producers import BackgroundPublisher, capture
+
+    with (
+        capture(model, include_regex=r"^layer[14]$") as activations,
+        BackgroundPublisher("kafka:9092", model="signs", version="3") as publisher,
+    ):
+        for images, request_ids in requests:
+            logits = model(images)
+            predicted = logits.argmax(1).cpu().numpy()
+            publisher.publish(activations.read(), predicted, request_ids=request_ids)
+
+Neither torch nor aiokafka is imported before it is used, so reading and writing messages takes
+numpy and orjson only.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from producers.capture import capture
+from producers.errors import CaptureError, EncodeError, ProducerError, PublisherError, WireError
+from producers.wire import ActivationBatch, Limits, Message, Reason, decode, encode
+
+if TYPE_CHECKING:
+    from producers.publisher import ActivationPublisher, BackgroundPublisher, Counters
+
+__all__ = [
+    "ActivationBatch",
+    "ActivationPublisher",
+    "BackgroundPublisher",
+    "CaptureError",
+    "Counters",
+    "EncodeError",
+    "Limits",
+    "Message",
+    "ProducerError",
+    "PublisherError",
+    "Reason",
+    "WireError",
+    "capture",
+    "decode",
+    "encode",
+]
+
+_LAZY = {"ActivationPublisher", "BackgroundPublisher", "Counters"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module("producers.publisher"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,164 @@
+"""The side of a publisher that inference touches: settings, `publish`, counters."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from producers._batch import FloatType
+from producers._buffer import Counters, RowBuffer
+from producers._rows import prepare, sample, split_duplicates
+from producers._sender import Sender
+from producers._settings import PublisherSettings
+from producers._throttle import ThrottledLog
+
+
+class Publisher:
+    """What both forms share: settings, buffer, `publish` and the counters."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str | list[str],
+        model: str,
+        version: str,
+        *,
+        topic: str = "activations",
+        source: str | None = None,
+        datatype: FloatType = "FP16",
+        sampling_rate: float = 1.0,
+        max_rows: int = 128,
+        linger_ms: float = 50.0,
+        max_buffered_rows: int = 16_384,
+        shard: str | None = None,
+        compression: str | None = "lz4",
+        **kafka: Any,
+    ) -> None:
+        """Check the settings; nothing is connected before ``start``.
+
+        Parameters
+        ----------
+        bootstrap_servers : str or list of str
+            Where the Kafka brokers are, as in ``"kafka-1:9092,kafka-2:9092"``.
+        model, version : str
+            What the activations come from; letters, digits, ``.``, ``_``, ``-``.
+        topic : str, optional
+            Kafka topic.
+        source : str, optional
+            The inference service, a URI reference; by default ``/`` and the host's name.
+        datatype : 'FP16', 'FP32' or 'BF16', optional
+            Data type on the wire. Narrowing saturates.
+        sampling_rate : float, optional
+            Share of the requests to publish, from 0 to 1, chosen by a hash of the request id: the
+            same request is in or out everywhere. Do not let clients choose the ids then, or they
+            can choose to stay out.
+        max_rows : int, optional
+            Rows in one message at most, up to 1024; fewer if they would exceed the request size.
+        linger_ms : float, optional
+            How long to wait for more rows before a message goes out that is not full, milliseconds.
+        max_buffered_rows : int, optional
+            Rows that wait for the broker at most; beyond, ``publish`` drops.
+        shard : str, optional
+            Third part of the message key, to spread a hot model over partitions.
+        compression : str or None, optional
+            ``lz4``, ``zstd``, ``snappy``, ``gzip`` or None.
+        **kafka
+            Further options of `aiokafka.AIOKafkaProducer`, such as ``security_protocol``,
+            ``ssl_context``, ``sasl_mechanism``, ``sasl_plain_username``, ``sasl_plain_password``.
+
+        Raises
+        ------
+        PublisherError
+            A setting is out of range.
+        """
+        self._settings = PublisherSettings(
+            bootstrap_servers=bootstrap_servers,
+            model=model,
+            version=version,
+            topic=topic,
+            source=source if source is not None else f"/{socket.gethostname()}",
+            datatype=datatype,
+            sampling_rate=sampling_rate,
+            max_rows=max_rows,
+            linger_ms=linger_ms,
+            max_buffered_rows=max_buffered_rows,
+            shard=shard,
+            compression=compression,
+            kafka=kafka,
+        )
+        self._log = ThrottledLog()
+        self._buffer = RowBuffer(max_buffered_rows)
+        self._sender = Sender(self._settings, self._buffer, self._log)
+
+    def __repr__(self) -> str:
+        settings = self._settings
+        return f"<{type(self).__name__} {settings.model}/{settings.version} to {settings.topic}>"
+
+    @property
+    def counters(self) -> Counters:
+        """What became of the rows published so far; a snapshot."""
+        return self._buffer.counters
+
+    def publish(
+        self,
+        activations: Mapping[str, ArrayLike],
+        predicted: ArrayLike,
+        *,
+        request_ids: Sequence[str] | None = None,
+        event_time_ns: ArrayLike | None = None,
+        input_refs: Sequence[str | None] | None = None,
+        traceparent: str | None = None,
+    ) -> bool:
+        """Queue a batch of requests. Returns at once, never raises, copies what it is given.
+
+        Callable from any thread, before ``start`` as well.
+
+        Parameters
+        ----------
+        activations : mapping of str to array [B, d]
+            Floating-point activations of each layer.
+        predicted : int array [B]
+            Predicted classes, from 0.
+        request_ids : sequence of str, optional
+            Random UUIDs by default. An id that the format cannot carry (empty, over 256
+            characters, not Unicode) is replaced by ``blake2b-`` and the hash of it.
+        event_time_ns : int or int array [B], optional
+            Nanoseconds since 1970 UTC; now by default.
+        input_refs : sequence of str or None, optional
+            Links to the stored inputs; one that the format cannot carry is left out.
+        traceparent : str, optional
+            W3C trace parent. A message made of several calls carries the first.
+
+        Returns
+        -------
+        bool
+            Whether the rows were taken (sampling out counts as taken). False: the buffer is full
+            or closed (dropped), or the arguments are wrong (failed); a warning is logged, at most
+            every 30 seconds.
+        """
+        try:
+            rows = prepare(
+                activations, predicted, request_ids, event_time_ns, input_refs, traceparent
+            )
+            kept = sample(rows, self._settings.sampling_rate)
+            chunks = split_duplicates(kept)
+        except Exception as error:  # inference goes on, whatever it was given
+            self._buffer.refuse(_row_count(predicted))
+            self._log.warning("arguments", f"publish was given wrong arguments: {error}")
+            return False
+        taken = self._buffer.add(chunks, sampled_out=len(rows) - len(kept))
+        if taken:
+            self._sender.wake()
+        else:
+            self._log.warning("dropped", f"buffer full or closed: dropped {len(kept)} rows")
+        return taken
+
+
+def _row_count(predicted: Any) -> int:
+    """How many rows a call with wrong arguments meant, as far as can be told."""
+    try:
+        return len(predicted)
+    except TypeError:
+        return 1

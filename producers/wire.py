@@ -1,0 +1,58 @@
+"""The wire format: one Kafka message is a micro-batch of activations of one model version.
+
+CloudEvents 1.0 in Kafka's binary mode around the binary-tensor layout of the Open Inference
+Protocol, version 2::
+
+    key      model/version   or   model/version/shard
+    headers  content-type                     application/octet-stream
+             inference-header-content-length  bytes of the JSON header, in digits
+             ce_specversion                   1.0
+             ce_type                          io.latentwatch.activations.v1
+             ce_id, ce_time, ce_source        unique id, RFC 3339 time, URI reference
+             ce_modelname, ce_modelversion    letters, digits, '.', '_', '-'
+             ce_traceparent                   W3C trace context, optional
+    value    JSON header, then the tensors in its order, little-endian, without gaps
+
+The JSON header, for B requests and layers of d values::
+
+    {"outputs": [{"name": "layer4", "datatype": "FP32" | "FP16" | "BF16", "shape": [B, d],
+                  "parameters": {"binary_data_size": B * d * bytes}}, ...,
+                 {"name": "predicted_class", "datatype": "INT32", "shape": [B], ...},
+                 {"name": "event_time_ns", "datatype": "INT64", "shape": [B], ...}],
+     "parameters": {"request_ids": [B strings], "input_refs": [B strings or nulls]}}
+
+``input_refs`` may be left out; no other member is known, and unknown ones are refused. The outputs
+may come in any order. White space may follow the JSON within its announced length; `encode` pads
+with spaces to a multiple of eight bytes, so that the first layer is aligned.
+
+This module needs numpy and orjson, nothing else.
+"""
+
+from producers._batch import (
+    CONTENT_TYPE,
+    EVENT_TYPE,
+    SPEC_VERSION,
+    ActivationBatch,
+    FloatType,
+    Limits,
+    Message,
+)
+from producers._decode import Headers, decode
+from producers._encode import encode
+from producers.errors import EncodeError, Reason, WireError
+
+__all__ = [
+    "CONTENT_TYPE",
+    "EVENT_TYPE",
+    "SPEC_VERSION",
+    "ActivationBatch",
+    "EncodeError",
+    "FloatType",
+    "Headers",
+    "Limits",
+    "Message",
+    "Reason",
+    "WireError",
+    "decode",
+    "encode",
+]

@@ -1,0 +1,81 @@
+"""Finds the baseline of a model version in a folder or object store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import structlog
+
+from detector import ArtefactError, Baseline
+
+from .errors import SettingsError
+
+__all__ = ["BaselineStore", "baseline_url"]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # as in producers.wire
+
+RETRY_SECONDS = 30.0
+"""How long a missing or damaged baseline is not looked for again."""
+
+
+def baseline_url(folder: str, model: str, version: str) -> str:
+    """Where the baseline of a model version is: ``<folder>/<model>/<version>.safetensors``.
+
+    Raises
+    ------
+    SettingsError
+        A name that no message could have, and that might lead out of the folder.
+    """
+    for name in (model, version):
+        if not _NAME.fullmatch(name):
+            raise SettingsError(
+                f"{name!r} is no name of a model or version; use letters, digits, '.', '_' and "
+                "'-', and begin with a letter, a digit or '_'"
+            )
+    return f"{folder.rstrip('/')}/{model}/{version}.safetensors"
+
+
+class BaselineStore:
+    """Loads each baseline once, and looks for missing ones again after a while.
+
+    Parameters
+    ----------
+    folder : str
+        Path or fsspec URL.
+    clock : callable
+        Seconds, monotonic.
+    """
+
+    def __init__(self, folder: str, clock: Callable[[], float]) -> None:
+        self._folder, self._clock = folder, clock
+        self._found: dict[tuple[str, str], Baseline] = {}
+        self._missing_until: dict[tuple[str, str], float] = {}
+        self._log = structlog.get_logger("latentwatch.baselines")
+
+    def find(self, model: str, version: str) -> Baseline | None:
+        """Return the baseline, or None where there is none that can be used."""
+        name = (model, version)
+        if name in self._found:
+            return self._found[name]
+        now = self._clock()
+        if now < self._missing_until.get(name, 0.0):
+            return None
+        url = baseline_url(self._folder, model, version)
+        try:
+            self._found[name] = Baseline.load(url)
+        except FileNotFoundError:
+            self._log.warning(
+                "baseline missing: requests are counted, not judged", url=url, model=model
+            )
+        except (ArtefactError, OSError) as error:
+            self._log.error("baseline unusable: requests are counted, not judged", error=str(error))
+        if name not in self._found:
+            if len(self._missing_until) >= MOST_MISSING:
+                self._missing_until.clear()
+            self._missing_until[name] = now + RETRY_SECONDS
+        return self._found.get(name)
+
+
+MOST_MISSING = 10_000
+"""Names remembered as missing; somebody may invent a million."""

@@ -1,0 +1,123 @@
+"""The command ``latentwatch``.
+
+Modules are imported inside the commands: ``latentwatch --help`` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from .cli_baseline import baseline
+from .cli_demo import demo
+from .cli_evaluate import evaluate
+from .cli_group import Group
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+__all__ = ["main"]
+
+settings_option = click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with settings; environment variables override it (docs/settings.md).",
+)
+
+
+def load_settings(settings_file: Path | None, **values: Any) -> Settings:
+    """Settings from a file, the environment, and options that were given."""
+    from .settings import Settings
+
+    given = {name: value for name, value in values.items() if value is not None}
+    if settings_file is not None:
+        given["settings_file"] = settings_file
+    return Settings(**given)
+
+
+@click.group(cls=Group)
+@click.version_option(VERSION, prog_name="latentwatch")
+def main() -> None:
+    """Is somebody attacking our model right now, and with which requests?"""
+
+
+main.add_command(baseline)
+main.add_command(demo)
+main.add_command(evaluate)
+
+
+@main.command()
+@click.option("--port", type=int, help="Port to listen on; a free one by default.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to keep the data in; by default a temporary one that is removed.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["auto", "kafka", "mock"]),
+    default="kafka",
+    show_default=True,
+    help="Apache Kafka, librdkafka's mock cluster, or Kafka where it can be had.",
+)
+def broker(port: int | None, data: Path | None, kind: Literal["auto", "kafka", "mock"]) -> None:
+    """Run a single-node Apache Kafka until Ctrl-C, without Docker."""
+    import signal
+    import threading
+
+    from .broker import KafkaBroker, open_broker
+    from .settings import Settings
+    from .topics import topic_specs
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    if kind == "kafka":
+        opened: Any = KafkaBroker(port=port, data=data, progress=say)
+    else:
+        if port is not None or data is not None:
+            raise click.UsageError("--port and --data go with --kind kafka")
+        partitions = {spec.name: spec.partitions for spec in topic_specs(Settings())}
+        opened = open_broker(kind, progress=say, warn=say, topics=partitions)
+    with opened as running:
+        click.echo(f"KAFKA_BOOTSTRAP_SERVERS={running.bootstrap_servers}")
+        say("broker is ready; Ctrl-C stops it")
+        ended.wait()
+
+
+@main.command()
+@settings_option
+def topics(settings_file: Path | None) -> None:
+    """Create the topics that are missing; the others are left as they are."""
+    from .topics import create_topics
+
+    for name, outcome in asyncio.run(create_topics(load_settings(settings_file))).items():
+        click.echo(f"{outcome:8}{name}")
+
+
+@main.command()
+@settings_option
+def worker(settings_file: Path | None) -> None:
+    """Watch the activations topic; start several to share its partitions."""
+    # one thread: the products are small, and threads would only get into each other's way
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    settings = load_settings(settings_file)
+    from .worker import run_worker
+
+    run_worker(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""What the worker does with Kafka, apart from Faust: flush in the right order, never lose a row.
+
+The order of a flush is the promise of exactness. Dead letters and alerts first: they follow from
+the messages alone, so that after a crash they come again the same, to the byte and the key. Then
+the lanes' states, with the parts of hours that they tell: what a wall clock closed would not be
+closed the same way again. Then the parts themselves, which whoever takes a lane over publishes
+once more. Only then are the input offsets acknowledged; messages that come again are known by the
+offset in the state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from producers.wire import Limits
+
+from .baselines import BaselineStore
+from .errors import StateError
+from .events import Record, report_records
+from .hours import HourPart
+from .lane import LaneKey, Policy
+from .lane_state import read_lane_states, read_partition, state_key
+from .processor import Incoming, Processor
+from .rates import HourReport, RateBook
+from .settings import Settings
+
+__all__ = ["Engine", "Progress"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counters of one worker since it started; told in the log when it stops."""
+
+    messages: int = 0
+    published: int = 0
+    dead_letters: int = 0
+    alerts: int = 0
+    flushes: int = 0
+
+
+class Engine:
+    """Processor and rate book, with the producer and the topics that keep their state.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.topics = settings.topics()
+        self.progress = Progress()
+        self._log = structlog.get_logger("latentwatch.worker")
+        baselines = BaselineStore(settings.baselines, time.monotonic)
+        self._processor = Processor(
+            self.topics,
+            baselines,
+            Policy(
+                average_run_length=settings.average_run_length,
+                lanes=settings.lanes,
+                calm_requests=settings.calm_requests,
+                grace_ns=int(settings.grace_seconds * 1e9),
+            ),
+            limits=Limits(value_bytes=settings.max_message_bytes),
+            newest_ns=lambda: time.time_ns() + int(settings.max_future_seconds * 1e9),
+        )
+        self._rates = RateBook(
+            baselines.find, settings.false_discovery_rate, settings.hour_sketch_retention_hours
+        )
+        self._rates_loaded: set[int] = set()
+        self._heard: dict[LaneKey, float] = {}
+        # one thread: the mathematics must not starve the heartbeats, and needs no locks
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detector")
+        self._lock = asyncio.Lock()
+        self._producer: AIOKafkaProducer | None = None
+
+    async def stop(self) -> None:
+        """Finish what is under way and disconnect."""
+        async with self._lock:
+            if self._producer is not None:
+                await self._producer.stop()
+                self._producer = None
+        self._log.info("worker stops", **asdict(self.progress))
+        self._executor.shutdown(wait=True)
+
+    async def take(self, messages: list[Incoming]) -> None:
+        """Take a batch in and flush; when this returns the messages may be acknowledged."""
+        async with self._lock:
+            await self._load_missing({message.partition for message in messages})
+            records = await self._compute(lambda: self._processor.take(messages))
+            await self._flush(records)
+        self.progress.messages += len(messages)
+
+    async def close_idle(self, owned: set[int]) -> None:
+        """Close the open hours of lanes that have been silent for `idle_seconds`.
+
+        Lanes of partitions in `owned` that were taken over from another worker may be silent too.
+        """
+        async with self._lock:
+            await self._load_missing(owned)
+            if not self.settings.idle_seconds:
+                return
+            now = time.monotonic()
+            untold = self._processor.untold()
+            silent = [
+                key
+                for key in untold
+                if now - self._heard.setdefault(key, now) >= self.settings.idle_seconds
+            ]
+            if silent:
+                records = await self._compute(
+                    lambda: [
+                        record
+                        for key in silent
+                        for record in self._processor.idle(key.partition, key.model, key.version)
+                    ]
+                )
+                await self._flush(records)
+
+    async def take_parts(self, partition: int, first: int, values: list[bytes | None]) -> None:
+        """Add parts of hours, of which the first has offset `first`; publish what they change."""
+        async with self._lock:
+            if partition not in self._rates_loaded:
+                earlier = await read_partition(
+                    self.settings.kafka_options(), self.topics.hour_sketches, partition, first
+                )
+                # told of before: only the sums are wanted
+                await self._compute(lambda: self._add_parts([value for _, value in earlier]))
+                self._rates_loaded.add(partition)
+            reports = await self._compute(lambda: self._add_parts(values))
+            await self._publish([x for r in reports for x in report_records(self.topics, r)])
+
+    async def forget(self, topic: str, partition: int) -> None:
+        """Let go of a partition that another worker takes over."""
+        async with self._lock:
+            if topic == self.topics.activations:
+                self._processor.revoke(partition)
+                self._heard = {k: t for k, t in self._heard.items() if k.partition != partition}
+            elif topic == self.topics.hour_sketches:
+                self._rates.forget()
+                self._rates_loaded.clear()
+
+    async def _load_missing(self, partitions: set[int]) -> None:
+        for partition in sorted(partitions - self._processor.partitions):
+            states = await read_lane_states(
+                self.settings.kafka_options(), self.topics.lane_state, partition
+            )
+            parts = await self._compute(partial(self._processor.assign, partition, states))
+            if parts:
+                await self._publish(parts)
+                await self._store_states()
+            self._log.info("partition taken over", partition=partition, lanes=len(states))
+
+    def _add_parts(self, values: list[bytes | None]) -> list[HourReport]:
+        parts = [part for value in values if (part := self._parse_part(value)) is not None]
+        return [report for part in parts if (report := self._rates.add(part)) is not None]
+
+    def _parse_part(self, value: bytes | None) -> HourPart | None:
+        try:
+            return HourPart.from_bytes(value) if value else None
+        except StateError as error:
+            self._log.error("hour part unreadable: passed over", error=str(error))
+            return None
+
+    async def _flush(self, records: list[Record]) -> None:
+        parts = [r for r in records if r.topic == self.topics.hour_sketches]
+        await self._publish([r for r in records if r.topic != self.topics.hour_sketches])
+        now = time.monotonic()
+        self._heard.update(dict.fromkeys(await self._store_states(), now))
+        if parts:
+            await self._publish(parts)
+            await self._store_states()
+        self.progress.flushes += 1
+
+    async def _store_states(self) -> list[LaneKey]:
+        """Write the states that changed; return their lanes."""
+        states = await self._compute(self._processor.states)
+        topic = self.topics.lane_state
+        await self._send(
+            (Record(topic, state_key(key), state, []), key.partition)
+            for key, state in states.items()
+        )
+        return list(states)
+
+    async def _publish(self, records: list[Record]) -> None:
+        await self._send([(record, await self._partition(record)) for record in records])
+        self.progress.published += len(records)
+        for record in records:
+            if record.topic == self.topics.dead_letter:
+                self.progress.dead_letters += 1
+            elif record.topic == self.topics.alerts:
+                self.progress.alerts += 1
+
+    async def _partition(self, record: Record) -> int | None:
+        if record.route is None:
+            return None
+        count = len(await (await self._connected()).partitions_for(record.topic))
+        return zlib.crc32(record.route) % count
+
+    async def _send(self, records: Iterable[tuple[Record, int | None]]) -> None:
+        producer = await self._connected()
+        futures = [
+            await producer.send(
+                record.topic,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
+                partition=partition,
+            )
+            for record, partition in records
+        ]
+        if futures:
+            await asyncio.gather(*futures)
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **self.settings.kafka_options(),
+                acks="all",
+                enable_idempotence=True,
+                compression_type="lz4",
+                linger_ms=5,
+                max_request_size=self.settings.max_message_bytes + (1 << 20),
+            )
+            await producer.start()
+            self._producer = producer
+        return self._producer
+
+    async def _compute(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -1,0 +1,32 @@
+"""What can go wrong in the service, as one tree::
+
+    StreamError
+    ├── BrokerError       no broker to be had, or one that does not answer
+    ├── SettingsError     a setting that cannot be right
+    ├── StateError        a record of an internal topic that no worker wrote
+    └── TopicError        a topic that is missing, or differs from what the settings say
+
+Every message says what happened and what to do about it.
+"""
+
+__all__ = ["BrokerError", "SettingsError", "StateError", "StreamError", "TopicError"]
+
+
+class StreamError(Exception):
+    """Base of every error that the package ``stream`` raises by itself."""
+
+
+class BrokerError(StreamError):
+    """A Kafka broker could not be found, started or reached."""
+
+
+class SettingsError(StreamError):
+    """A setting is unknown, malformed, or contradicts another one."""
+
+
+class StateError(StreamError):
+    """A record of an internal topic is damaged, or was not written by a worker."""
+
+
+class TopicError(StreamError):
+    """A topic is missing, could not be created, or has other partitions than the settings say."""

@@ -1,0 +1,149 @@
+"""What goes out: JSON CloudEvents 1.0 in structured mode, and dead letters as they came in.
+
+Everything in an event follows from its input: the same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from .hours import HOUR_NS, HourPart
+from .lane import AlertChange
+from .rates import HourReport
+from .topic_names import Topics
+from .version import VERSION
+
+__all__ = ["Record", "alert_record", "dead_letter_record", "hour_part_record", "report_records"]
+
+CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
+
+ATLAS_TECHNIQUE = "AML.T0043"
+"""MITRE ATLAS: craft adversarial data."""
+
+
+class Record(NamedTuple):
+    """One record to produce."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    route: bytes | None = None
+    """What chooses the partition, where it is not the key."""
+
+
+def _event(type_: str, source: str, id_: str, time_ns: int, data: dict[str, Any]) -> bytes:
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "type": f"io.latentwatch.{type_}.v1",
+            "source": source,
+            "id": id_,
+            "time": timestamp(time_ns),
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+    )
+
+
+def timestamp(time_ns: int) -> str:
+    """RFC 3339, UTC, of nanoseconds since 1970."""
+    seconds, nanoseconds = divmod(time_ns, 10**9)
+    moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}.{nanoseconds:09d}Z"
+
+
+def alert_record(topics: Topics, change: AlertChange, average_run_length: float) -> Record:
+    """Alert that fired, was confirmed, or resolved; keyed by its id."""
+    alert, key = change.alert, change.key
+    peak = dict(alert.peak)
+    first, last = peak.pop("event_time_ns")
+    offsets = peak.pop("offsets")
+    data = {
+        "id": alert.id,
+        "status": alert.status,
+        "severity": alert.severity,
+        "model": key.model,
+        "version": key.version,
+        "partition": key.partition,
+        "fired_at": timestamp(alert.first_event_time_ns),
+        "fired_at_offset": alert.first_offset,
+        "last_seen_at": timestamp(alert.last_event_time_ns),
+        "window": {
+            "requests": peak.pop("requests"),
+            "first_event_time": timestamp(first),
+            "last_event_time": timestamp(last),
+            "offsets": [{"partition": p, "first": start, "last": end} for p, start, end in offsets],
+        },
+        "average_run_length": average_run_length,
+        **peak,
+        "atlas_technique": ATLAS_TECHNIQUE if peak["pattern"] == "adversarial" else None,
+        "software_version": VERSION,
+    }
+    data["most_suspicious"] = [_with_timestamp(s) for s in peak["most_suspicious"]]
+    source = f"/latentwatch/{key.model}/{key.version}/{key.partition}"
+    # the id of the event differs between states of one alert, and not between deliveries
+    id_ = f"{alert.id}-{alert.status}-{alert.last_event_time_ns}"
+    value = _event("alert", source, id_, alert.last_event_time_ns, data)
+    return Record(topics.alerts, alert.id.encode(), value, [CONTENT_TYPE])
+
+
+def hour_part_record(topics: Topics, part: HourPart) -> Record:
+    """Internal record of what one lane saw of an hour; all of a model version go one way."""
+    route = f"{part.model}/{part.version}".encode()
+    return Record(topics.hour_sketches, part.key, part.to_bytes(), [], route)
+
+
+def report_records(topics: Topics, report: HourReport) -> list[Record]:
+    """Rates of an hour, one record a layer, and the requests that it flags anew."""
+    source = f"/latentwatch/{report.model}/{report.version}"
+    end = (report.hour + 1) * HOUR_NS
+    records = []
+    for row in report.rates:
+        key = f"{report.model}/{report.version}/{row['layer']}/{row['hour']}"
+        id_ = f"{key}/{report.revision}"
+        value = _event("detection-rate", source, id_, end, row)
+        records.append(Record(topics.detection_rates, key.encode(), value, [CONTENT_TYPE]))
+    for request in report.flagged:
+        key = f"{report.model}/{report.version}/{request['request_id']}"
+        id_ = f"{key}/{request['partition']}/{request['offset']}"
+        value = _event("flagged-request", source, id_, end, _with_timestamp(request))
+        records.append(Record(topics.flagged_requests, key.encode(), value, [CONTENT_TYPE]))
+    return records
+
+
+def _with_timestamp(suspect: dict[str, Any]) -> dict[str, Any]:
+    values = dict(suspect)
+    values["event_time"] = timestamp(values.pop("event_time_ns"))
+    return values
+
+
+def dead_letter_record(
+    topics: Topics,
+    *,
+    partition: int,
+    offset: int,
+    value: bytes | None,
+    key: bytes | None,
+    headers: list[tuple[str, bytes]],
+    reason: str,
+    detail: str,
+) -> Record:
+    """A message as it came, with headers that say why it is here and from where.
+
+    Its key is its place in the input, so that a re-delivery can be told from a second message.
+    """
+    place = f"{topics.activations}/{partition}/{offset}"
+    why = {
+        "latentwatch-reason": reason,
+        "latentwatch-detail": detail[:1000],
+        "latentwatch-topic": topics.activations,
+        "latentwatch-partition": str(partition),
+        "latentwatch-offset": str(offset),
+    }
+    original_key = [] if key is None else [("latentwatch-key", key)]
+    told = [(name, text.encode("utf-8", "replace")) for name, text in why.items()]
+    return Record(topics.dead_letter, place.encode(), value, [*headers, *told, *original_key])

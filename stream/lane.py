@@ -1,0 +1,247 @@
+"""A lane: one model version on one partition, from decoded messages to alerts and hour parts.
+
+Pure but for the state it holds: time comes with the rows. The same messages in the same order give
+the same outputs, whatever the batches, flushes and restarts in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from detector import Baseline, Block, Decision, Monitor, Requests, SketchError
+from producers.wire import ActivationBatch
+
+from .alerts import Alert, AlertBook
+from .framing import pack, reading, unpack
+from .hours import HourBook, HourPart, Tally
+
+__all__ = ["AlertChange", "Lane", "LaneKey", "Output", "Policy"]
+
+
+class LaneKey(NamedTuple):
+    """What makes a lane."""
+
+    model: str
+    version: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decides.
+
+    Parameters
+    ----------
+    average_run_length : float
+        Benign requests between two false alarms of the whole system.
+    lanes : int
+        Lanes that share it.
+    calm_requests : int
+        Requests without an alarm after which an alert resolves.
+    grace_ns : int
+        How long an hour waits for late rows, in event time.
+    """
+
+    average_run_length: float
+    lanes: int = 1
+    calm_requests: int = 512
+    grace_ns: int = 300 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class AlertChange:
+    """An alert that fired, was confirmed, or resolved."""
+
+    key: LaneKey
+    alert: Alert
+
+
+Output = AlertChange | HourPart
+
+
+class Lane:
+    """See the module.
+
+    Parameters
+    ----------
+    key : LaneKey
+    baseline : Baseline or None
+        Without one the rows are counted, and not judged.
+    policy : Policy
+    """
+
+    def __init__(self, key: LaneKey, baseline: Baseline | None, policy: Policy) -> None:
+        self.key, self.policy = key, policy
+        self.last_offset = -1
+        self.monitor = self._monitor(baseline)
+        self.hours = HourBook(policy.grace_ns)
+        self.alerts = AlertBook("/".join(map(str, key)), policy.calm_requests)
+        self._parts = 0
+        # rows of the unfinished block that an early close has counted already
+        self._counted = 0
+        # parts since the state was last stored: the state carries them, for they may not have
+        # reached their topic, and what a wall clock closed is not closed the same way again
+        self._outbox: list[HourPart] = []
+        # the alert of a baseline that was replaced: nobody else would ever resolve it
+        self._abandoned: list[AlertChange] = []
+
+    def _monitor(self, baseline: Baseline | None) -> Monitor | None:
+        if baseline is None:
+            return None
+        return Monitor(
+            baseline,
+            average_run_length=self.policy.average_run_length,
+            lanes=self.policy.lanes,
+            partition=self.key.partition,
+        )
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether rows are judged."""
+        return self.monitor is not None
+
+    def adopt(self, baseline: Baseline) -> None:
+        """Judge from the next row on."""
+        self.monitor = self._monitor(baseline)
+
+    def take(self, batch: ActivationBatch, offset: int) -> list[Output]:
+        """Take the message at `offset` in; messages that were taken before are passed over.
+
+        Raises
+        ------
+        detector.ActivationsError
+            The rows do not fit the baseline. The lane is left as it was.
+        """
+        if offset <= self.last_offset:
+            return []
+        requests = Requests(
+            tuple(batch.request_ids),
+            batch.event_time_ns.astype(np.int64),
+            np.full(len(batch), offset, dtype=np.int64),
+            tuple(batch.input_refs or (None,) * len(batch)),
+            self.key.partition,
+        )
+        if self.monitor is None:
+            outputs = self._count(requests)
+        else:
+            layers = {
+                n: batch.float32(n)
+                for n in self.monitor.baseline.layer_names
+                if n in batch.activations
+            }
+            rows, predicted = self.monitor.baseline.rows(layers, batch.predicted)
+            outputs = []
+            for block, decision in self.monitor.push(rows, predicted, requests):
+                outputs += self._finish(self.monitor.baseline, block, decision)
+        self.last_offset = offset
+        return outputs
+
+    def _count(self, requests: Requests) -> list[Output]:
+        self.hours.count_unjudged(requests)
+        return [*self._tell(self.hours.advance(int(requests.event_time_ns.max())))]
+
+    def _finish(self, baseline: Baseline, block: Block, decision: Decision) -> list[Output]:
+        self.hours.count_block(block, self._counted, baseline)
+        self._counted = 0
+        newest = int(block.requests.event_time_ns[-1])
+        self.hours.count_window(newest, decision.alarm, baseline)
+        outputs: list[Output] = []
+        changed = self.alerts.judge(decision, baseline, len(block.features))
+        if changed is not None:
+            outputs.append(AlertChange(self.key, changed))
+        outputs += self._tell(self.hours.advance(int(block.requests.event_time_ns.max())))
+        return outputs
+
+    def close(self) -> list[Output]:
+        """Tell all that was counted, unfinished block included: the lane has fallen silent."""
+        block = self.monitor.pending() if self.monitor else None
+        if self.monitor and block and len(block.features) > self._counted:
+            self.hours.count_block(block, self._counted, self.monitor.baseline)
+            self._counted = len(block.features)
+        return [*self._tell(self.hours.close_all())]
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether `close` would tell anything."""
+        return not self.hours.is_empty or (
+            self.monitor is not None and self.monitor.unfinished > self._counted
+        )
+
+    def _tell(self, closed: list[tuple[int, str, Tally]]) -> list[HourPart]:
+        parts = []
+        for hour, baseline, tally in closed:
+            model, version, partition = self.key
+            parts.append(HourPart(model, version, partition, self._parts, hour, baseline, tally))
+            self._parts += 1
+        self._outbox += parts
+        return parts
+
+    def take_outbox(self) -> list[Output]:
+        """What the state carries; once it is stored, or that was told, it need not."""
+        outputs: list[Output] = [*self._abandoned, *self._outbox]
+        self._abandoned, self._outbox = [], []
+        return outputs
+
+    def to_bytes(self) -> bytes:
+        """State to go on with elsewhere."""
+        header = {
+            "key": list(self.key),
+            "last_offset": self.last_offset,
+            "parts": self._parts,
+            "counted": self._counted,
+            "alerts": self.alerts.to_state(),
+        }
+        monitor = self.monitor.state_bytes() if self.monitor else b""
+        outbox = [part.to_bytes() for part in self._outbox]
+        return pack(header, [self.hours.to_bytes(), monitor, *outbox])
+
+    @staticmethod
+    def key_of(data: bytes) -> LaneKey:
+        """The lane that a state belongs to."""
+        with reading(data):
+            model, version, partition = unpack(data)[0]["key"]
+            return LaneKey(model, version, partition)
+
+    @staticmethod
+    def offset_of(data: bytes) -> int:
+        """Offset of the last message that a state has taken in."""
+        with reading(data):
+            return int(unpack(data)[0]["last_offset"])
+
+    @classmethod
+    def from_bytes(cls, data: bytes, baseline: Baseline | None, policy: Policy) -> Lane:
+        """Inverse of `to_bytes`.
+
+        Where the baseline is another one by now, windows start anew; rows of the old unfinished
+        block are counted as not judged, so that no count is lost, and an alert is resolved.
+        """
+        header, (hours, monitor, *outbox) = unpack(data)
+        lane = cls(LaneKey(*header["key"]), baseline, policy)
+        lane.last_offset = header["last_offset"]
+        lane.hours.load(hours)
+        lane._parts = header["parts"]
+        lane._outbox = [HourPart.from_bytes(part) for part in outbox]
+        try:
+            if monitor and baseline is not None:
+                lane.monitor = Monitor.restore(
+                    baseline,
+                    monitor,
+                    average_run_length=policy.average_run_length,
+                    lanes=policy.lanes,
+                )
+                lane.alerts.load(header["alerts"])
+                lane._counted = header["counted"]
+                return lane
+        except SketchError:
+            pass
+        if monitor:
+            unfinished = Monitor.unfinished_requests(monitor).take(slice(header["counted"], None))
+            if unfinished.request_ids:
+                lane.hours.count_unjudged(unfinished)
+        lane.alerts.load(header["alerts"])
+        if (abandoned := lane.alerts.resolve()) is not None:
+            lane._abandoned = [AlertChange(lane.key, abandoned)]
+        return lane

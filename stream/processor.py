@@ -1,0 +1,189 @@
+"""Messages of the activations topic in, records of the output topics out; no Kafka in here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from detector import ActivationsError, DimensionError, NotFiniteError, UnseenClassError
+from producers.wire import ActivationBatch, Limits, WireError, decode
+
+from .baselines import BaselineStore
+from .events import Record, alert_record, dead_letter_record, hour_part_record
+from .hours import HourPart
+from .lane import Lane, LaneKey, Output, Policy
+from .topic_names import Topics
+
+__all__ = ["Incoming", "Processor"]
+
+MOST_LANES = 256
+"""Lanes of one partition; model names beyond them are refused, for they cost memory."""
+
+
+class Incoming(NamedTuple):
+    """One message as Kafka gave it."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+class _RefusedError(Exception):
+    """A message that goes to the dead-letter topic."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Processor:
+    """The lanes of the partitions that this worker owns.
+
+    Parameters
+    ----------
+    topics : Topics
+    baselines : BaselineStore
+    policy : Policy
+    limits : Limits
+        What a message may claim at most.
+    newest_ns : callable
+        Event times later than what it returns are refused.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        baselines: BaselineStore,
+        policy: Policy,
+        *,
+        limits: Limits,
+        newest_ns: Callable[[], int],
+    ) -> None:
+        self._topics, self._baselines, self._policy = topics, baselines, policy
+        self._limits, self._newest_ns = limits, newest_ns
+        self._lanes: dict[int, dict[tuple[str, str], Lane]] = {}
+        self._touched: set[LaneKey] = set()
+
+    @property
+    def partitions(self) -> set[int]:
+        """Partitions whose lanes are here."""
+        return set(self._lanes)
+
+    def assign(self, partition: int, states: Iterable[bytes]) -> list[Record]:
+        """Take a partition over; return what the states say was perhaps not published."""
+        lanes = {}
+        records: list[Record] = []
+        for state in states:
+            key = Lane.key_of(state)
+            baseline = self._baselines.find(key.model, key.version)
+            lane = Lane.from_bytes(state, baseline, self._policy)
+            lanes[key.model, key.version] = lane
+            if outbox := lane.take_outbox():
+                records += self._records(outbox)
+                self._touched.add(key)
+        self._lanes[partition] = lanes
+        return records
+
+    def revoke(self, partition: int) -> None:
+        """Forget a partition: another worker has it."""
+        self._lanes.pop(partition, None)
+        self._touched = {key for key in self._touched if key.partition != partition}
+
+    def take(self, messages: Iterable[Incoming]) -> list[Record]:
+        """Take messages in, in offset order within each partition; return what to publish."""
+        records: list[Record] = []
+        for message in messages:
+            try:
+                lane, batch = self._admit(message)
+                outputs = self._feed(lane, batch, message.offset)
+            except _RefusedError as refused:
+                records.append(
+                    dead_letter_record(
+                        self._topics,
+                        **message._asdict(),
+                        reason=refused.reason,
+                        detail=str(refused),
+                    )
+                )
+                continue
+            self._touched.add(lane.key)
+            records += self._records(outputs)
+        return records
+
+    def _admit(self, message: Incoming) -> tuple[Lane, ActivationBatch]:
+        try:
+            batch = decode(
+                message.value or b"", message.headers, key=message.key, limits=self._limits
+            )
+        except WireError as error:
+            raise _RefusedError(str(error.reason), error.detail) from error
+        newest = self._newest_ns()
+        if int(batch.event_time_ns.max()) > newest:
+            raise _RefusedError("bad-time", "an event time lies in the future: check the clocks")
+        lanes = self._lanes.setdefault(message.partition, {})
+        name = (batch.model, batch.version)
+        if name not in lanes:
+            if len(lanes) >= MOST_LANES:
+                raise _RefusedError(
+                    "too-many-lanes",
+                    f"partition {message.partition} has {MOST_LANES} model versions already",
+                )
+            key = LaneKey(*name, message.partition)
+            lanes[name] = Lane(key, self._baselines.find(*name), self._policy)
+        return lanes[name], batch
+
+    def _feed(self, lane: Lane, batch: ActivationBatch, offset: int) -> list[Output]:
+        if not lane.has_baseline:
+            baseline = self._baselines.find(batch.model, batch.version)
+            if baseline is not None:
+                lane.adopt(baseline)
+        try:
+            return lane.take(batch, offset)
+        except ActivationsError as error:
+            raise _RefusedError(_REASONS.get(type(error), "bad-shape"), str(error)) from error
+
+    def idle(self, partition: int, model: str, version: str) -> list[Record]:
+        """Close the open hours of a lane that has fallen silent."""
+        lane = self._lanes.get(partition, {}).get((model, version))
+        if lane is None:
+            return []
+        self._touched.add(lane.key)
+        return self._records(lane.close())
+
+    def untold(self) -> list[LaneKey]:
+        """Lanes that have counted requests they have not told of."""
+        return [
+            lane.key for lanes in self._lanes.values() for lane in lanes.values() if lane.has_untold
+        ]
+
+    def states(self) -> dict[LaneKey, bytes]:
+        """States of the lanes that changed since the last call.
+
+        A state that carries parts of hours counts as changed once more: after they were told, it
+        must be stored without them, or a later take-over would tell them again.
+        """
+        changed, carrying = {}, set()
+        for key in sorted(self._touched):
+            lane = self._lanes[key.partition][key.model, key.version]
+            changed[key] = lane.to_bytes()
+            if lane.take_outbox():
+                carrying.add(key)
+        self._touched = carrying
+        return changed
+
+    def _records(self, outputs: Iterable[Output]) -> list[Record]:
+        return [
+            hour_part_record(self._topics, output)
+            if isinstance(output, HourPart)
+            else alert_record(self._topics, output, self._policy.average_run_length)
+            for output in outputs
+        ]
+
+
+_REASONS = {
+    DimensionError: "bad-dimension",
+    NotFiniteError: "not-finite",
+    UnseenClassError: "bad-class",
+}

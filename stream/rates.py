@@ -1,0 +1,193 @@
+"""Hourly detection rates: parts of hours from all partitions, added up and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from detector import Baseline, Sketch, contamination, decide, flag
+from detector.decision import LEAST_ROWS
+
+from .alerts import suspect_values
+from .hours import HOUR_NS, HourPart, Tally
+
+__all__ = ["HourReport", "RateBook"]
+
+FindBaseline = Callable[[str, str], Baseline | None]
+
+
+@dataclass(frozen=True, slots=True)
+class HourReport:
+    """What is published when an hour's sums changed.
+
+    Parameters
+    ----------
+    model, version : str
+    hour : int
+        Hours since 1970, UTC.
+    revision : int
+        Parts that the hour consists of so far; each further one corrects the rows.
+    rates : list of dict
+        One row a view (layer).
+    flagged : list of dict
+        Requests that were not flagged in an earlier revision.
+    """
+
+    model: str
+    version: str
+    hour: int
+    revision: int
+    rates: list[dict[str, Any]]
+    flagged: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class _Hour:
+    parts: set[tuple[int, int]] = field(default_factory=set)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    flagged: set[tuple[str, int, int]] = field(default_factory=set)
+
+    def add(self, part: HourPart) -> bool:
+        """Add a part; False if it was known (a re-delivery)."""
+        identity = (part.partition, part.part)
+        if identity in self.parts:
+            return False
+        self.parts.add(identity)
+        known = self.tallies.get(part.baseline)
+        self.tallies[part.baseline] = part.tally if known is None else known + part.tally
+        return True
+
+    @property
+    def requests(self) -> int:
+        return sum(tally.sketch.rows for tally in self.tallies.values())
+
+
+class RateBook:
+    """All hours that parts are known of.
+
+    Parameters
+    ----------
+    find_baseline : callable of (model, version)
+        The baseline that judges the sums, or None.
+    false_discovery_rate : float
+        Share of benign requests tolerated among the flagged ones of an hour.
+    keep_hours : int
+        Hours behind the newest of a model version that are kept for corrections.
+    """
+
+    def __init__(
+        self, find_baseline: FindBaseline, false_discovery_rate: float, keep_hours: int
+    ) -> None:
+        self._find_baseline = find_baseline
+        self._rate = false_discovery_rate
+        self._keep_hours = keep_hours
+        self._hours: dict[tuple[str, str], dict[int, _Hour]] = {}
+
+    def add(self, part: HourPart) -> HourReport | None:
+        """Add a part; return what to publish, or None if nothing changed."""
+        hours = self._hours.setdefault((part.model, part.version), {})
+        if hours and part.hour < max(hours) - self._keep_hours:
+            # its hour was forgotten: the part alone would pass for the whole hour
+            return None
+        hour = hours.setdefault(part.hour, _Hour())
+        if not hour.add(part):
+            return None
+        for old in [h for h in hours if h < max(hours) - self._keep_hours]:
+            del hours[old]
+        return self._report(part, hour)
+
+    def forget(self) -> None:
+        """Forget everything: it is read again from the topic."""
+        self._hours.clear()
+
+    def _report(self, part: HourPart, hour: _Hour) -> HourReport:
+        baseline = self._find_baseline(part.model, part.version)
+        tally = hour.tallies.get(baseline.sha256) if baseline else None
+        common = {
+            "model": part.model,
+            "version": part.version,
+            "hour": hour_name(part.hour),
+            "requests": hour.requests,
+            "unjudged": hour.requests - (tally.sketch.rows if tally else 0),
+            "late": sum(t.late for t in hour.tallies.values()),
+            "revision": len(hour.parts),
+        }
+        if baseline is None or tally is None:
+            status = "no-baseline" if baseline is None else "other-baseline"
+            rates = [{**common, "layer": "", "status": status, **_not_judged()}]
+            return HourReport(part.model, part.version, part.hour, len(hour.parts), rates, [])
+        flagged = flag(tally.sketch, self._rate)
+        common |= {
+            "status": "ok",
+            "flagged": flagged.count,
+            "detection_rate": flagged.count / max(hour.requests, 1),
+            "windows": tally.windows,
+            "alarms": tally.alarms,
+            "baseline_sha256": baseline.sha256,
+        }
+        fresh = [
+            s for s in flagged.requests if (s.request_id, s.partition, s.offset) not in hour.flagged
+        ]
+        hour.flagged.update((s.request_id, s.partition, s.offset) for s in fresh)
+        return HourReport(
+            part.model,
+            part.version,
+            part.hour,
+            len(hour.parts),
+            [{**common, **row} for row in _judged(tally.sketch, baseline)],
+            [
+                {
+                    "model": part.model,
+                    "version": part.version,
+                    "hour": common["hour"],
+                    "revision": common["revision"],
+                    **suspect_values(suspect),
+                }
+                for suspect in fresh
+            ],
+        )
+
+
+def hour_name(hour: int) -> str:
+    """RFC 3339 start of an hour that is counted since 1970, UTC."""
+    start = datetime.fromtimestamp(hour * (HOUR_NS // 10**9), UTC)
+    return start.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _not_judged() -> dict[str, Any]:
+    nothing = dict.fromkeys(
+        ("contamination", "contamination_lower_bound", "T", "E", "score", "p_value")
+    )
+    return {
+        "flagged": 0,
+        "detection_rate": 0.0,
+        "windows": 0,
+        "alarms": 0,
+        "baseline_sha256": "",
+        **nothing,
+    }
+
+
+def _judged(sketch: Sketch, baseline: Baseline) -> list[dict[str, Any]]:
+    """T, E, score, p-value and contamination of each view; the first view decides."""
+    rows = []
+    views = decide(sketch, baseline).views if sketch.rows >= LEAST_ROWS else {}
+    for index, view in enumerate(baseline.views):
+        share = contamination(sketch, baseline.fitted_rows, index)
+        found = views.get(view.name)
+        rows.append(
+            {
+                "layer": view.name,
+                "contamination": share.estimate,
+                "contamination_lower_bound": share.lower_bound,
+                "T": found.T if found else None,
+                "E": found.E if found else None,
+                "score": found.score if found else None,
+                "p_value": baseline.calibration.p_value(sketch.rows, found.score)
+                if found
+                else None,
+            }
+        )
+    return rows

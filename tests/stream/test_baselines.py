@@ -1,0 +1,90 @@
+"""Finding baselines: once found they stay, missing ones are looked for again after a while."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector import Baseline
+from stream.baselines import RETRY_SECONDS, BaselineStore, baseline_url
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> BaselineStore:
+    return BaselineStore(str(tmp_path), clock)
+
+
+def sha256_of(found: Baseline | None) -> str:
+    assert found is not None
+    return found.sha256
+
+
+def test_files_are_named_by_model_and_version() -> None:
+    assert baseline_url("/models", "signs", "1.2") == "/models/signs/1.2.safetensors"
+    assert baseline_url("s3://bucket/dir/", "a", "b") == "s3://bucket/dir/a/b.safetensors"
+
+
+def test_a_baseline_is_read_once(tmp_path: Path, store: BaselineStore, traffic: Any) -> None:
+    url = baseline_url(str(tmp_path), "signs", "1")
+    traffic.baseline.save(url)
+    found = store.find("signs", "1")
+    assert sha256_of(found) == traffic.baseline.sha256
+    Path(url).unlink()
+    assert store.find("signs", "1") is found
+
+
+def test_a_missing_baseline_is_looked_for_again_after_a_while(
+    tmp_path: Path, store: BaselineStore, clock: Clock, traffic: Any
+) -> None:
+    assert store.find("signs", "1") is None
+    traffic.baseline.save(baseline_url(str(tmp_path), "signs", "1"))
+    clock.now += RETRY_SECONDS - 0.001
+    assert store.find("signs", "1") is None
+    clock.now += 0.001
+    assert sha256_of(store.find("signs", "1")) == traffic.baseline.sha256
+
+
+def test_a_baseline_that_is_missing_hides_no_other(
+    tmp_path: Path, store: BaselineStore, traffic: Any
+) -> None:
+    traffic.baseline.save(baseline_url(str(tmp_path), "signs", "1"))
+    assert store.find("signs", "2") is None
+    assert store.find("faces", "1") is None
+    assert store.find("signs", "1") is not None
+
+
+@pytest.mark.parametrize("damage", ["cut short", "changed", "not one at all", "a folder"])
+def test_a_damaged_baseline_is_none_until_it_is_repaired(
+    tmp_path: Path, store: BaselineStore, clock: Clock, traffic: Any, damage: str
+) -> None:
+    path = Path(baseline_url(str(tmp_path), "signs", "1"))
+    traffic.baseline.save(str(path))
+    sound = path.read_bytes()
+    if damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        changed = sound[:-1] + bytes([sound[-1] ^ 1])
+        path.write_bytes({"cut short": sound[:-9], "changed": changed}.get(damage, b"nonsense"))
+    assert store.find("signs", "1") is None
+    if damage == "a folder":
+        path.rmdir()
+    path.write_bytes(sound)
+    assert store.find("signs", "1") is None
+    clock.now += RETRY_SECONDS
+    assert sha256_of(store.find("signs", "1")) == traffic.baseline.sha256

@@ -1,0 +1,206 @@
+"""Messages in, records out: what is refused and why, and that the others do not notice."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from producers.wire import Limits
+from stream.baselines import BaselineStore, baseline_url
+from stream.hours import HOUR_NS, HourPart
+from stream.lane import LaneKey, Policy
+from stream.processor import MOST_LANES, Incoming, Processor
+from stream.settings import Settings
+
+TOPICS = Settings().topics()
+FUTURE_NS = 500_000 * HOUR_NS
+
+
+@pytest.fixture(scope="module")
+def make(traffic: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Processor]:
+    """Processors that find the baseline of signs/1 alone."""
+    folder = str(tmp_path_factory.mktemp("baselines"))
+    traffic.baseline.save(baseline_url(folder, "signs", "1"))
+    return lambda: Processor(
+        TOPICS,
+        BaselineStore(folder, lambda: 0.0),
+        Policy(average_run_length=100_000, calm_requests=64, grace_ns=0),
+        limits=Limits(),
+        newest_ns=lambda: FUTURE_NS,
+    )
+
+
+def incoming(traffic: Any, number: int, partition: int = 3, **options: Any) -> Incoming:
+    """A message as Kafka gives it; its number is its offset."""
+    message = traffic.message(number, **options)
+    return Incoming(partition, number, message.key, message.value, message.headers)
+
+
+def with_nan(message: Incoming) -> Incoming:
+    """The message with NaN in its first activation."""
+    value = bytearray(message.value or b"")
+    start = int(dict(message.headers)["inference-header-content-length"])
+    value[start : start + 4] = np.float32(np.nan).tobytes()
+    return message._replace(value=bytes(value))
+
+
+def unfit(traffic: Any, reason: str) -> Incoming:
+    """A message at offset 5 that is refused."""
+    ones = np.ones((16, 6), np.float32)
+    match reason:
+        case "missing layer":
+            return incoming(traffic, 5, activations={"deep": ones})
+        case "wrong dimension":
+            wide = np.ones((16, 9), np.float32)
+            return incoming(traffic, 5, activations={"early": wide, "deep": ones})
+        case "unseen class":
+            return incoming(traffic, 5, predicted=np.full(16, 2, np.int32))
+        case "NaN":
+            return with_nan(incoming(traffic, 5))
+        case "future":
+            return incoming(traffic, 5, times_ns=[traffic.start_ns] * 15 + [FUTURE_NS + 1])
+        case "garbage":
+            return Incoming(3, 5, b"\xff", b"garbage", [("odd", b"\xfe"), ("odd", b"")])
+        case "cut short":
+            sound = incoming(traffic, 5)
+            return sound._replace(value=(sound.value or b"")[:-1])
+        case _:
+            return Incoming(3, 5, None, None, [])
+
+
+REASONS = {
+    "missing layer": "bad-dimension",
+    "wrong dimension": "bad-dimension",
+    "unseen class": "bad-class",
+    "NaN": "not-finite",
+    "future": "bad-time",
+    "garbage": "bad-header",
+    "cut short": "bad-length",
+    "nothing at all": "not-cloudevent",
+}
+
+
+@pytest.mark.parametrize("fault", REASONS)
+def test_refused_messages_are_kept_and_the_others_do_not_notice(
+    traffic: Any, make: Callable[[], Processor], fault: str
+) -> None:
+    sound = [incoming(traffic, n, scale=4.0 if n > 8 else 1.0) for n in range(12) if n != 5]
+    refused = unfit(traffic, fault)
+    undisturbed, processor = make(), make()
+    expected = undisturbed.take(sound)
+    records = processor.take([*sound[:5], refused, *sound[5:]])
+    (letter,) = [r for r in records if r.topic == TOPICS.dead_letter]
+    assert [r for r in records if r.topic != TOPICS.dead_letter] == expected
+    assert [r.topic for r in expected] == [TOPICS.alerts]
+    assert processor.states() == undisturbed.states()
+    headers = dict(letter.headers)
+    assert headers["latentwatch-reason"].decode() == REASONS[fault]
+    assert headers["latentwatch-detail"]
+    assert (headers["latentwatch-partition"], headers["latentwatch-offset"]) == (b"3", b"5")
+    assert letter.value == refused.value
+    assert letter.headers[: len(refused.headers)] == refused.headers
+    assert headers.get("latentwatch-key") == refused.key
+
+
+def test_an_event_time_as_late_as_allowed_is_taken(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    assert make().take([incoming(traffic, 0, times_ns=[FUTURE_NS] * 16)]) == []
+
+
+def test_too_many_lanes_are_refused_and_known_ones_go_on(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    processor, moment = make(), [traffic.start_ns]
+
+    def single(offset: int, model: str, partition: int = 3) -> Incoming:
+        return incoming(traffic, offset, partition, rows=1, model=model, times_ns=moment)
+
+    invented = [single(offset, f"m{offset}") for offset in range(MOST_LANES)]
+    assert processor.take(invented) == []
+    (letter,) = processor.take([single(MOST_LANES, "signs")])
+    assert letter.topic == TOPICS.dead_letter
+    assert dict(letter.headers)["latentwatch-reason"] == b"too-many-lanes"
+    known, elsewhere = single(MOST_LANES + 1, "m0"), single(0, "signs", partition=4)
+    assert processor.take([known, elsewhere]) == []
+    assert len(processor.untold()) == MOST_LANES + 1
+
+
+def test_lanes_of_a_partition_are_apart(traffic: Any, make: Callable[[], Processor]) -> None:
+    processor = make()
+    processor.take([incoming(traffic, 0, model="signs"), incoming(traffic, 1, model="faces")])
+    processor.take([incoming(traffic, 0, partition=4)])
+    lanes = [LaneKey("faces", "1", 3), LaneKey("signs", "1", 3), LaneKey("signs", "1", 4)]
+    assert sorted(processor.untold()) == lanes
+    assert list(processor.states()) == lanes
+    assert processor.states() == {}
+
+
+def test_another_worker_goes_on_where_one_stopped(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    messages = [incoming(traffic, n, scale=4.0 if 10 < n < 16 else 1.0) for n in range(70)]
+    undisturbed, first, second = make(), make(), make()
+    expected = undisturbed.take(messages)
+    assert {r.topic for r in expected} == {TOPICS.alerts, TOPICS.hour_sketches}
+    before = first.take(messages[:9])
+    assert second.assign(3, first.states().values()) == []
+    assert second.partitions == {3}
+    # the last messages come again, for their offsets were not acknowledged
+    after = second.take(messages[5:])
+    assert [r.key for r in before + after] == [r.key for r in expected]
+    assert second.states() == undisturbed.states()
+
+
+def test_a_partition_is_taken_over_with_the_parts_that_may_be_lost(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    first, second = make(), make()
+    first.take([incoming(traffic, 0)])
+    told = first.idle(3, "signs", "1")
+    assert [HourPart.from_bytes(r.value or b"").tally.sketch.rows for r in told] == [16]
+    assert second.assign(3, first.states().values()) == told
+
+
+def test_a_partition_that_was_revoked_is_forgotten(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    processor = make()
+    processor.take([incoming(traffic, 0), incoming(traffic, 0, partition=4)])
+    processor.revoke(3)
+    processor.revoke(77)
+    assert processor.partitions == {4}
+    assert list(processor.states()) == [LaneKey("signs", "1", 4)]
+    assert processor.idle(3, "signs", "1") == []
+    # without a state, a partition begins anew
+    assert processor.assign(3, []) == []
+    assert processor.take([incoming(traffic, 0)]) == []
+    assert list(processor.states()) == [LaneKey("signs", "1", 3)]
+
+
+def test_a_silent_lane_tells_once(traffic: Any, make: Callable[[], Processor]) -> None:
+    processor = make()
+    processor.take([incoming(traffic, 0)])
+    assert processor.untold() == [LaneKey("signs", "1", 3)]
+    assert len(processor.idle(3, "signs", "1")) == 1
+    assert processor.untold() == []
+    assert processor.idle(3, "signs", "1") == []
+    assert processor.idle(3, "unknown", "1") == []
+
+
+def test_a_baseline_that_comes_later_is_taken_up(traffic: Any, tmp_path: Path) -> None:
+    now = 0.0
+    policy = Policy(average_run_length=100_000)
+    store = BaselineStore(str(tmp_path), lambda: now)
+    processor = Processor(TOPICS, store, policy, limits=Limits(), newest_ns=lambda: FUTURE_NS)
+    processor.take([incoming(traffic, 0)])
+    traffic.baseline.save(baseline_url(str(tmp_path), "signs", "1"))
+    now = 60.0
+    processor.take([incoming(traffic, 1)])
+    parts = [HourPart.from_bytes(r.value or b"") for r in processor.idle(3, "signs", "1")]
+    assert [(part.baseline, part.tally.sketch.rows) for part in parts] == [
+        ("", 16),
+        (traffic.baseline.sha256, 16),
+    ]

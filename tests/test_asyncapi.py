@@ -1,0 +1,172 @@
+"""asyncapi.yaml says what the code does: addresses, examples, events that are really emitted."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from detector import Baseline
+from producers.wire import ActivationBatch, decode, encode
+from stream.events import Record, alert_record, dead_letter_record, report_records
+from stream.hours import HOUR_NS, HourPart
+from stream.lane import AlertChange, Lane, LaneKey, Policy
+from stream.rates import RateBook
+from stream.settings import Settings
+
+DOCUMENT = yaml.safe_load(Path(__file__).parents[1].joinpath("asyncapi.yaml").read_text())
+MESSAGES = DOCUMENT["components"]["messages"]
+TOPICS = Settings().topics()
+
+
+def validator(message: str, part: str) -> Draft202012Validator:
+    schema = {**MESSAGES[message][part], "components": DOCUMENT["components"]}
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def test_addresses_are_the_defaults_of_the_settings() -> None:
+    addresses = {channel["address"] for channel in DOCUMENT["channels"].values()}
+    assert addresses == {getattr(TOPICS, role) for role in TOPICS.roles()}
+
+
+def test_every_reference_leads_somewhere() -> None:
+    def resolve(path: str) -> Any:
+        node = DOCUMENT
+        for step in path.removeprefix("#/").split("/"):
+            node = node[step]
+        return node
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                assert resolve(node["$ref"]) is not None
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(DOCUMENT)
+
+
+@pytest.mark.parametrize("name", [n for n, m in MESSAGES.items() if "examples" in m])
+def test_examples_fit_their_schemas(name: str) -> None:
+    for example in MESSAGES[name]["examples"]:
+        validator(name, "payload").validate(example["payload"])
+        if "headers" in MESSAGES[name]:
+            validator(name, "headers").validate(example["headers"])
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    """What a lane and a rate book emit on two hours, the second one attacked."""
+    rng = np.random.default_rng(5)
+    layers = {"early": rng.standard_normal((600, 4)), "deep": rng.standard_normal((600, 6))}
+    baseline = Baseline.fit(
+        layers,
+        rng.integers(0, 2, 600),
+        model="m",
+        version="1",
+        longest_window=64,
+        random_features=32,
+        simulated_requests=20_000,
+    )
+    policy = Policy(average_run_length=100_000, calm_requests=64, grace_ns=0)
+    lane = Lane(LaneKey("m", "1", 2), baseline, policy)
+    outputs = []
+    for offset in range(40):
+        outputs += lane.take(batch(rng, offset, scale=4.0 if 20 <= offset < 30 else 1.0), offset)
+    outputs += lane.close()
+    unknown = Lane(LaneKey("unknown", "1", 0), None, policy)
+    unknown.take(batch(rng, 0, scale=1.0), 0)
+    outputs += unknown.close()
+    book = RateBook(lambda model, _: baseline if model == "m" else None, 0.1, 48)
+    emitted = []
+    for output in outputs:
+        if isinstance(output, AlertChange):
+            emitted.append(alert_record(TOPICS, output, 100_000))
+        elif (report := book.add(HourPart.from_bytes(output.to_bytes()))) is not None:
+            emitted += report_records(TOPICS, report)
+    return emitted
+
+
+def batch(rng: np.random.Generator, number: int, scale: float) -> ActivationBatch:
+    start = (480_000 + number // 20) * HOUR_NS
+    message = encode(
+        ActivationBatch(
+            model="m",
+            version="1",
+            activations={
+                "early": rng.standard_normal((16, 4)).astype(np.float32),
+                "deep": (scale * rng.standard_normal((16, 6))).astype(np.float32),
+            },
+            predicted=rng.integers(0, 2, 16).astype(np.int32),
+            event_time_ns=start + np.arange(16, dtype=np.int64) * 10**9,
+            request_ids=[f"{number}-{i}" for i in range(16)],
+            input_refs=[None, *["file:///picture.png"] * 15],
+            source="/tests",
+        )
+    )
+    return decode(message.value, message.headers, key=message.key)
+
+
+@pytest.mark.parametrize(
+    ("topic", "message"),
+    [
+        (TOPICS.alerts, "alert"),
+        (TOPICS.detection_rates, "detectionRate"),
+        (TOPICS.flagged_requests, "flaggedRequest"),
+    ],
+)
+def test_emitted_events_fit_the_schema(records: list[Record], topic: str, message: str) -> None:
+    emitted = [record for record in records if record.topic == topic]
+    assert emitted, f"nothing was emitted to {topic}"
+    for record in emitted:
+        validator(message, "payload").validate(orjson.loads(record.value or b""))
+        headers = {name: value.decode() for name, value in record.headers}
+        validator(message, "headers").validate(headers)
+
+
+def test_both_states_of_an_alert_and_both_kinds_of_hour_were_validated(
+    records: list[Record],
+) -> None:
+    data = [orjson.loads(record.value or b"")["data"] for record in records]
+    assert {"firing", "resolved"} <= {d["status"] for d in data if "severity" in d}
+    assert {"ok", "no-baseline"} <= {d["status"] for d in data if "unjudged" in d}
+
+
+def test_encoded_activations_fit_the_schema() -> None:
+    message = encode(
+        ActivationBatch(
+            model="m",
+            version="1",
+            activations={"deep": np.zeros((2, 3), dtype=np.float16)},
+            predicted=np.zeros(2, dtype=np.int32),
+            event_time_ns=np.full(2, 480_000 * HOUR_NS, dtype=np.int64),
+            request_ids=["a", "b"],
+            source="/tests",
+        )
+    )
+    headers = {name: value.decode() for name, value in message.headers}
+    validator("activations", "headers").validate(headers)
+    length = int(headers["inference-header-content-length"])
+    validator("activations", "payload").validate(orjson.loads(message.value[:length]))
+
+
+def test_dead_letters_fit_the_schema() -> None:
+    record = dead_letter_record(
+        TOPICS,
+        partition=4,
+        offset=75,
+        value=b"garbage",
+        key=b"resnet/7",
+        headers=[],
+        reason="not-cloudevent",
+        detail="header ce_specversion is missing",
+    )
+    headers = {name: value.decode() for name, value in record.headers}
+    validator("deadLetter", "headers").validate(headers)
