@@ -8,7 +8,7 @@ Input are arrays ``<set>.<layer>`` [n, d] and ``<set>.predicted`` [n]: the set `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,7 +17,6 @@ from scipy.stats import rankdata
 
 from detector.baseline import Baseline
 from detector.calibration import Progress
-from detector.decision import decide
 from detector.errors import ActivationsError
 from detector.evaluation_requests import (
     CONTAMINATIONS,
@@ -37,7 +36,7 @@ from detector.evaluation_requests import (
 )
 from detector.evaluation_runs import DELAY_SHARES, Rows, delays, run_length_steps, run_lengths
 from detector.features import Int64
-from detector.sketch import Features, Requests, Sketch
+from detector.sketch import Features
 
 MIXTURES = ((32, 1.0), (50, 1.0), (100, 1.0), (50, 0.3), (100, 0.2), (200, 0.1), (500, 0.05))
 """Windows of so many requests, of which such a share is adversarial."""
@@ -265,14 +264,14 @@ def _sizes() -> list[int]:
 def _power(material: _Material, tick: Tick) -> dict[str, Any]:
     """False alarms and power of windows, and how well single requests are told apart."""
     m = material
-    judge = _Judge(m.baseline, m.alpha, m.windows, np.random.default_rng(m.seed + 1))
-    apart = _Judge(m.baseline, m.alpha, m.windows, np.random.default_rng([m.seed, 1]))
+    draws = Draws(m.baseline, m.clean, np.random.default_rng(m.seed + 1))
+    apart = replace(draws, rng=np.random.default_rng([m.seed, 1]))
 
     def rejected(attack: Features, size: int, share: float) -> float:
-        chosen = apart if (size, share) in WITH_OWN_DRAWS else judge
-        rate = chosen.rejected(m.clean, attack, size, share)
+        chosen = apart if (size, share) in WITH_OWN_DRAWS else draws
+        p_values = [chosen.decide(attack, size, share).p_value for _ in range(m.windows)]
         tick()
-        return rate
+        return float(np.mean(np.array(p_values) <= m.alpha))
 
     return {
         "false_alarm": {str(size): rejected(m.clean, size, 0.0) for size in _sizes()},
@@ -384,29 +383,3 @@ def auroc(clean: Features, attack: Features) -> float:
     rank_sum = rankdata(scores)[: len(attack)].sum()
     pairs = len(attack) * len(clean)
     return float((rank_sum - len(attack) * (len(attack) + 1) / 2) / pairs)
-
-
-class _Judge:
-    """Draws windows without replacement, and counts how many are rejected."""
-
-    def __init__(
-        self, baseline: Baseline, alpha: float, windows: int, rng: np.random.Generator
-    ) -> None:
-        self.baseline, self.alpha, self.windows, self.rng = baseline, alpha, windows, rng
-
-    def rejected(self, clean: Features, attack: Features, size: int, share: float) -> float:
-        bad = round(size * share)
-        p_values = np.array(
-            [self._p_value(clean, attack, size - bad, bad) for _ in range(self.windows)]
-        )
-        return float(np.mean(p_values <= self.alpha))
-
-    def _p_value(self, clean: Features, attack: Features, good: int, bad: int) -> float:
-        window = self._sketch(clean, good) + self._sketch(attack, bad)
-        return decide(window, self.baseline).p_value
-
-    def _sketch(self, features: Features, count: int) -> Sketch:
-        if not count:
-            return self.baseline.empty_sketch()
-        index: Int64 = self.rng.choice(len(features), count, replace=False).astype(np.int64)
-        return self.baseline.sketch(features.take(index), Requests.anonymous(count))

@@ -126,15 +126,6 @@ class StreamScorer:
         return highest
 
 
-def block_scores(scores: Mapping[int, Float64]) -> Float64:
-    """What a `Monitor` says after each block: the highest score of the windows that end there."""
-    blocks = max(len(values) + k - 1 for k, values in scores.items() if len(values))
-    best = np.full(blocks, -np.inf)
-    for k, values in scores.items():
-        best[k - 1 :] = np.maximum(best[k - 1 :], values)
-    return best
-
-
 def alarms(scores: Mapping[int, Float64], threshold: float) -> list[int]:
     """Blocks that alarm, when the ring is emptied after each alarm and fills anew."""
     reached = sorted(

@@ -1,4 +1,4 @@
-"""Distances to class means: left out by formula against left out by refitting, and what they see."""
+"""Distances to class means: left out by formula and by refitting, and what they see."""
 
 from typing import Any
 
