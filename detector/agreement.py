@@ -28,6 +28,8 @@ REGULARISATION = 1e-4
 
 LEAST_DISTANCE = 1e-6
 
+LEAST_SPREAD = 1e-6
+
 STANDARD_CLIP = 16.0
 """Standard deviations at which a column is cut: far beyond where the feature map saturates."""
 
@@ -172,17 +174,17 @@ class Agreement:
         -------
         Agreement
         columns : float32 [N, k]
-            Of the very rows, each left out of the distances.
+            Of the very rows, each left out of the distances, and of its class's mean and deviation.
         """
         fitted = [ClassDistances.fit(rows, groups, columns) for columns in layers]
         compared = np.hstack([compare_classes(distances, groups) for _, distances in fitted])
         counts = np.bincount(groups)
         centre = np.stack([np.bincount(groups, c) / counts for c in compared.T], axis=1)
-        square = (compared - centre[groups]) ** 2
-        variance = np.stack([np.bincount(groups, c) / (counts - 1) for c in square.T], axis=1)
-        spread = np.maximum(np.sqrt(variance), 1e-6)
+        deviation = compared - centre[groups]
+        squares = np.stack([np.bincount(groups, c) for c in (deviation**2).T], axis=1)
+        spread = np.maximum(np.sqrt(squares / (counts[:, None] - 1)), LEAST_SPREAD)
         agreement = cls(tuple(distances for distances, _ in fitted), centre, spread)
-        return agreement, agreement.standardised(compared, groups)
+        return agreement, _cut(_studentised(deviation, squares, groups, counts))
 
     @property
     def width(self) -> int:
@@ -191,9 +193,7 @@ class Agreement:
 
     def standardised(self, compared: Float64, groups: Int64) -> Float32:
         """Columns [n, k] in standard deviations of the predicted class."""
-        standard = (compared - self.centre[groups]) / self.spread[groups]
-        cut: Float32 = np.clip(standard, -STANDARD_CLIP, STANDARD_CLIP).astype(np.float32)
-        return cut
+        return _cut((compared - self.centre[groups]) / self.spread[groups])
 
     def columns(self, rows: Float32, groups: Int64) -> Float32:
         """Columns float32 [n, k] of raw rows, block by block in one fixed shape."""
@@ -208,3 +208,20 @@ class Agreement:
             parts = [compare_classes(distances(rows[block]), own) for distances in self.layers]
             found[block] = self.standardised(np.hstack(parts), own)
         return found[:n]
+
+
+def _cut(standard: Float64) -> Float32:
+    cut: Float32 = np.clip(standard, -STANDARD_CLIP, STANDARD_CLIP).astype(np.float32)
+    return cut
+
+
+def _studentised(deviation: Float64, squares: Float64, groups: Int64, counts: Int64) -> Float64:
+    """Deviations [N, k] from the class means, standardised as if each row were a fresh one.
+
+    Leaving a row out of a class of n moves the mean by ``d / (n - 1)`` and takes
+    ``n / (n - 1) d^2`` from the sum of squares (Cook and Weisberg 1982, section 2.2).
+    """
+    n = counts[groups][:, None].astype(np.float64)
+    left = np.maximum(squares[groups] - n / (n - 1.0) * deviation**2, 0.0)
+    spread = np.maximum(np.sqrt(left / (n - 2.0)), LEAST_SPREAD)
+    return np.asarray(n / (n - 1.0) * deviation / spread)

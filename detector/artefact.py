@@ -25,22 +25,23 @@ from detector.rows import Layout
 if TYPE_CHECKING:
     from detector.baseline import Baseline, View
 
-FORMAT = "latentwatch-baseline/2"
+FORMAT = "latentwatch-baseline/3"
 
 Tensors = dict[str, NDArray[Any]]
 Metadata = dict[str, Any]
 
 _MAP_ARRAYS = ("columns", "mean", "scale", "weight", "frequencies", "whitening", "centres")
 _DISTANCE_ARRAYS = ("columns", "mean", "scale", "whitening", "centres")
-_NULL_ARRAYS = ("counts", "energy_mean")
-_NULL_NUMBERS = (
-    "pair_variance",
+_NULL_ARRAYS = (
+    "counts",
+    "pair_factors",
+    "pair_own",
     "pair_third",
     "triangle",
-    "same_class",
-    "other_class",
+    "energy_mean",
     "energy_variance",
-    "energy_skewness",
+    "energy_third",
+    "tails",
 )
 _TYPICALITY_ARRAYS = ("centre", "spread", "reference")
 
@@ -171,8 +172,7 @@ def _arrays_of(view: View) -> list[tuple[object, tuple[str, ...]]]:
 
 
 def _view_numbers(view: View) -> Metadata:
-    numbers = {name: getattr(view.null, name) for name in _NULL_NUMBERS}
-    return {"name": view.name, "radius": view.map.radius, **numbers}
+    return {"name": view.name, "radius": view.map.radius}
 
 
 def _rebuild(metadata: Metadata, tensors: Tensors) -> Baseline:
@@ -218,11 +218,8 @@ def _rebuild_views(numbers: list[Metadata], tensors: Tensors) -> tuple[View, ...
             return {name: tensors[f"{prefix}.{name}"] for name in names}
 
         feature_map = FeatureMap(**arrays(_MAP_ARRAYS), radius=own["radius"])
-        numbers_of_view: Metadata = {name: own[name] for name in _NULL_NUMBERS}
         null = NullModel(
-            counts=tensors[f"view{index}.counts"],
-            energy_mean=tensors[f"view{index}.energy_mean"],
-            **numbers_of_view,
+            **arrays(_NULL_ARRAYS),
             typicality=Typicality(**arrays(_TYPICALITY_ARRAYS)),
         )
         end = start + feature_map.rank

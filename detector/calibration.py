@@ -4,6 +4,10 @@ Streams are permutations of the baseline rows, each seen by a map fitted without
 drawn without replacement, for duplicates in small windows would ruin the threshold. A window of n
 of N rows drawn so varies less than fresh data, by the factor ``1 - n / N``; the deviations are
 widened to undo that, or the thresholds of long windows would be far too low.
+
+Every other stream has a shifted class mix, for that is benign and must not alarm more often: one
+class after another makes half of the traffic. Class means are known less well than the mean of all
+classes, and the energies of one class are less normal than those of many.
 """
 
 from __future__ import annotations
@@ -29,6 +33,9 @@ LONGEST_RUN = 8192
 
 LEAST_RUNS = 100
 """Simulated streams at least, for the tail of their maxima."""
+
+WIDEST_SHARE = 0.6
+"""Largest share of their baseline rows that windows may draw: what is left says little of them."""
 
 KEPT_SCORES = 4000
 """Scores of single windows that are kept of each size."""
@@ -129,13 +136,18 @@ class Calibration:
     run_lengths: RunLengths
 
     def p_value(self, rows: int, score: float) -> float:
-        """``(1 + #{null >= score}) / (1 + B)`` for a window of so many rows: never zero."""
-        null = self.window_scores[self._nearest(rows)]
+        """``(1 + #{null >= score}) / (1 + B)`` for a window of so many rows: never zero.
+
+        Between two sizes that were simulated it is interpolated in the logarithm of the rows.
+        """
+        sizes = sorted(self.window_scores)
+        p_values = [self._p_value_of(size, score) for size in sizes]
+        return float(np.interp(np.log(rows), np.log(sizes), p_values))
+
+    def _p_value_of(self, size: int, score: float) -> float:
+        null = self.window_scores[size]
         reached = len(null) - int(np.searchsorted(null, score, side="left"))
         return (1.0 + reached) / (1.0 + len(null))
-
-    def _nearest(self, rows: int) -> int:
-        return min(self.window_scores, key=lambda n: abs(np.log(n / rows)))
 
 
 def calibrate(
@@ -164,12 +176,14 @@ def calibrate(
     runs = max(LEAST_RUNS, -(-simulated_requests // length))
     maxima = np.empty(runs)
     scores: dict[int, list[Float64]] = {n: [] for n in _single_sizes(sizes)}
+    groups = views[0][0].groups
     for run in range(runs):
-        order = rng.permutation(baseline_rows)[: length // CELL_ROWS * CELL_ROWS]
+        mixed = run % 2 == 0
+        order = rng.permutation(baseline_rows) if mixed else shifted_order(groups, length, rng)
         signs = rng.choice(np.array([-1.0, 1.0]), baseline_rows)
         for simulation in simulations:
-            simulation.draw(order, signs)
-        for n, found in scores.items():
+            simulation.draw(order[: length // CELL_ROWS * CELL_ROWS], signs)
+        for n, found in scores.items() if mixed else ():
             cells = n // CELL_ROWS
             found.append(np.max([s.single_scores(cells) for s in simulations], axis=0))
         maxima[run] = max(s.highest_score(sizes) for s in simulations)
@@ -178,6 +192,25 @@ def calibrate(
     steps = length // BLOCK_ROWS - sizes[-1] + 1
     kept = {n: np.sort(np.concatenate(found)[:KEPT_SCORES]) for n, found in scores.items()}
     return Calibration(kept, RunLengths(np.sort(maxima), steps * BLOCK_ROWS))
+
+
+def shifted_order(groups: Int64, length: int, rng: np.random.Generator) -> Int64:
+    """Row numbers [length] of a stream in which one class after another makes half of the traffic.
+
+    A row that came is kept away as long as enough others are left.
+    """
+    order = np.empty(0, dtype=np.int64)
+    waiting = rng.permutation(len(groups)).astype(np.int64)
+    while len(order) < length:
+        for group in rng.permutation(groups.max() + 1):
+            # those at the end of the queue came last
+            fresh = waiting[: len(waiting) - min(len(order), len(waiting) // 4)]
+            own, other = (fresh[(groups[fresh] == group) == same] for same in (True, False))
+            count = min(len(own), len(other)) or max(len(own), len(other))
+            chosen = rng.permutation(np.concatenate([own[:count], other[:count]]))
+            order = np.concatenate([order, chosen])
+            waiting = np.concatenate([waiting[~np.isin(waiting, chosen)], chosen])
+    return order[:length]
 
 
 def _single_sizes(sizes: tuple[int, ...]) -> list[int]:
@@ -227,7 +260,6 @@ class _Simulation:
         rank = null.typicality.rank(rows.energy, rows.groups)
         # a row's rank among the others: it counts itself, a new request's p-value adds one
         self.below = ((rank / len(rank))[:, None] <= TAIL_EDGES).astype(np.float64)
-        self.level = null.typicality.tail_probabilities()
         self.draw(np.arange(CELL_ROWS), np.ones(len(rows.psi)))
 
     def draw(self, order: Int64, signs: Float64) -> None:
@@ -265,17 +297,20 @@ class _Simulation:
     def scores(self, windows: _Cells) -> Float64:
         """Scores [places] of windows, with the variance that fresh rows would have had."""
         n = windows.rows
-        share = n / len(self.rows.psi)
-        widen = (1.0 - share) ** -0.5
+        # of the rows that the window's classes have; n / N where the mix is that of the baseline
+        share = (windows.group_counts**2 / self.null.counts).sum(axis=1) / n
+        left = 1.0 - np.minimum(share, WIDEST_SHARE)
         # E and R are compared with estimates from these very rows, whose error fresh rows meet too
-        predictive = np.sqrt((1.0 + share) / (1.0 - share))
-        mean = widen * windows.sums / n + windows.group_counts / n @ self.centre_error
+        predictive = np.sqrt((1.0 + share) / left)
+        mean = (left**-0.5)[:, None] * windows.sums / n
+        mean += windows.group_counts / n @ self.centre_error
         energy, expected = windows.lengths / n, windows.group_counts @ self.null.energy_mean / n
+        tails = windows.group_counts @ self.null.tails
         z = self.null.z_scores(
             np.full(len(energy), float(n)),
             windows.group_counts,
             T=(np.einsum("ij,ij->i", mean, mean) * n - windows.diagonal / n) / (n - 1),
             E=expected + predictive * (energy - expected),
-            tails=n * self.level + predictive * (windows.tails - n * self.level),
+            tails=tails + predictive[:, None] * (windows.tails - tails),
         )
-        return surprise(z)
+        return np.where(share <= WIDEST_SHARE, surprise(z), -np.inf)

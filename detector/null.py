@@ -32,8 +32,23 @@ STATISTICS = ("T", "E", "R")
 LEAST_EXPECTED = 1.5
 """A level of the rank statistic is used when it expects that many p-values below it."""
 
-PAIRED_ROWS = 1600
-"""Rows that the moments of T are estimated from; every pair of them counts."""
+PAIRED_ROWS = 4000
+"""Rows that the variance of T is estimated from; every pair of them counts."""
+
+TRIPLED_ROWS = 1600
+"""The same for its skewness, which takes the cube of their number in time."""
+
+PAIR_FACTORS = 8
+"""Rank of the table of ``E k^2`` by pairs of classes: it must not cost their number squared."""
+
+PRIOR_PAIRS = 500
+"""Pairs of rows that the mean over all classes is worth beside a class's own pairs."""
+
+PRIOR_ROWS = 50
+"""The same, in rows, for the variance of a class's energies."""
+
+PRIOR_EXPECTED = 5.0
+"""The same for the share of a class's p-values below a level, in expected p-values."""
 
 _LOG10 = np.log(10.0)
 
@@ -84,9 +99,13 @@ class Typicality:
 
     def tail_probabilities(self) -> Float64:
         """Probability of each ``TAIL_EDGES`` level on clean traffic; p-values are multiples."""
-        rows = len(self.reference)
-        levels: Float64 = np.floor(TAIL_EDGES * (rows + 1) + 1e-9) / (rows + 1)
-        return levels
+        return tail_levels(len(self.reference))
+
+
+def tail_levels(rows: int) -> Float64:
+    """``TAIL_EDGES`` rounded down to multiples of ``1 / (rows + 1)``, as p-values are."""
+    levels: Float64 = np.floor(TAIL_EDGES * (rows + 1) + 1e-9) / (rows + 1)
+    return levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +116,27 @@ class NullModel:
     ----------
     counts : int64 [G]
         Baseline rows of each class group.
-    pair_variance, pair_third, triangle : float
-        ``E k^2``, ``E k^3`` and ``E k12 k23 k31`` of ``k = <psi, psi'>``: they give variance and
-        skewness of T, a degenerate U-statistic (Serfling 1980, section 5.5).
-    same_class, other_class : float
-        ``E k^2`` of pairs of one class group, and of pairs of two: requests of one class vary in
-        the same directions, so that T varies more the fewer classes the traffic has.
-    energy_mean : float64 [G]
-        Mean of ``||psi||^2`` by class group.
-    energy_variance, energy_skewness : float
-        Within the groups.
+    pair_factors, pair_own : float64 [G, f] and [G]
+        ``E k^2`` of ``k = <psi, psi'>`` of rows of classes a and b is ``<pair_factors[a],
+        pair_factors[b]>``, and ``pair_own[a]`` more where both are of class a.
+    pair_third, triangle : float64 [G + 1]
+        ``E k^3`` and ``E k12 k23 k31`` of rows of one class each, and last those of other rows.
+    energy_mean, energy_variance, energy_third : float64 [G]
+        Mean, variance and third central moment of ``||psi||^2`` by class group.
+    tails : float64 [G, len(TAIL_EDGES)]
+        Share of each class group's typicality p-values that are at most each edge.
     typicality : Typicality
     """
 
     counts: Int64
-    pair_variance: float
-    pair_third: float
-    triangle: float
-    same_class: float
-    other_class: float
+    pair_factors: Float64
+    pair_own: Float64
+    pair_third: Float64
+    triangle: Float64
     energy_mean: Float64
-    energy_variance: float
-    energy_skewness: float
+    energy_variance: Float64
+    energy_third: Float64
+    tails: Float64
     typicality: Typicality
 
     @classmethod
@@ -127,25 +145,21 @@ class NullModel:
         counts = np.bincount(rows.groups).astype(np.int64)
         energy_mean = np.bincount(rows.groups, rows.lengths) / counts
         deviation = rows.lengths - energy_mean[rows.groups]
-        variance = float(np.mean(deviation**2))
-        spread = np.linspace(0, len(rows.psi) - 1, min(len(rows.psi), PAIRED_ROWS)).astype(int)
-        paired = rows.psi[spread]
-        same = np.equal.outer(rows.groups[spread], rows.groups[spread])
-        gram = (paired @ paired.T).astype(np.float64)
-        np.fill_diagonal(gram, 0.0)
-        n = len(paired)
-        pairs, triples = n * (n - 1), n * (n - 1) * (n - 2)
+        typicality = Typicality.fit(rows.energy, rows.groups)
+        paired = _spread(rows, PAIRED_ROWS)
+        factors, own = _class_pairs(rows.psi[paired], rows.groups[paired], len(counts))
+        third, triangle = _third_moments(rows, len(counts))
         return cls(
             counts=counts,
-            pair_variance=float(np.sum(gram**2) / pairs),
-            pair_third=float(np.sum(gram**3) / pairs),
-            triangle=float(np.sum((gram @ gram) * gram) / triples),
-            same_class=float(np.sum(gram[same] ** 2) / max(same.sum() - n, 1)),
-            other_class=float(np.sum(gram[~same] ** 2) / max(np.sum(~same), 1)),
+            pair_factors=factors,
+            pair_own=own,
+            pair_third=third,
+            triangle=triangle,
             energy_mean=energy_mean,
-            energy_variance=variance,
-            energy_skewness=float(np.mean(deviation**3) / variance**1.5),
-            typicality=Typicality.fit(rows.energy, rows.groups),
+            energy_variance=_shrunk_means(deviation**2, rows.groups, counts),
+            energy_third=_shrunk_means(deviation**3, rows.groups, counts),
+            tails=_class_tails(typicality, rows, counts),
+            typicality=typicality,
         )
 
     def bias(self, shares: Float64) -> Float64:
@@ -172,37 +186,141 @@ class NullModel:
         shares = group_counts / rows[..., None]
         # one over the baseline rows that this mix of classes compares with
         finite = (shares**2 / self.counts).sum(axis=-1)
-        expected_energy = shares @ self.energy_mean
-        z_energy = (E - expected_energy) / np.sqrt(self.energy_variance * (1.0 / rows + finite))
+        variance = shares @ self.energy_variance / rows
+        variance = variance + shares**2 @ (self.energy_variance / self.counts)
+        z_energy = (E - shares @ self.energy_mean) / np.sqrt(variance)
+        skewness = shares @ self.energy_third / (shares @ self.energy_variance) ** 1.5
         return np.stack(
             [
                 self._z_mean_shift(rows, T - self.bias(shares), finite, shares),
-                cube_root_normal(z_energy, self.energy_skewness / np.sqrt(rows)),
-                self._z_rank(rows, tails, finite),
+                cube_root_normal(z_energy, skewness / np.sqrt(rows)),
+                self._z_rank(rows, tails, finite, group_counts @ self.tails[:, :-1]),
             ],
             axis=-1,
         )
 
+    def shift_variance(self, rows: Float64, shares: Float64) -> Float64:
+        """Variance [...] of ``(n - 1) T`` of n clean requests with class shares [..., G]."""
+        mean = shares @ self.pair_factors
+        pairs = (mean**2).sum(axis=-1) + shares**2 @ self.pair_own
+        # a request makes no pair with itself
+        itself = shares @ ((self.pair_factors**2).sum(axis=1) + self.pair_own)
+        variance: Float64 = 2.0 * (rows * pairs - itself) / (rows - 1.0)
+        return variance
+
     def _z_mean_shift(
         self, rows: Float64, shift: Float64, finite: Float64, shares: Float64
     ) -> Float64:
-        third = 8.0 * self.triangle + 4.0 * self.pair_third / rows
-        skewness = third / (2.0 * self.pair_variance) ** 1.5
-        same = (rows * (shares**2).sum(axis=-1) - 1.0) / (rows - 1.0)
-        variance = 2.0 * (same * self.same_class + (1.0 - same) * self.other_class)
-        return cube_root_normal(shift / (np.sqrt(variance) * (1.0 / rows + finite)), skewness)
+        variance = self.shift_variance(rows, shares)
+        alike = [_with_rest(shares**power) for power in (2, 3)]
+        third = 4.0 * (alike[0] @ self.pair_third) / rows + 8.0 * (alike[1] @ self.triangle)
+        scale = np.sqrt(variance) * (1.0 / rows + finite)
+        return cube_root_normal(shift / scale, third / variance**1.5)
 
-    def _z_rank(self, rows: Float64, tails: Float64, finite: Float64) -> Float64:
-        level = self.typicality.tail_probabilities()[:-1]
-        expected = rows[..., None] * level
+    def _z_rank(self, rows: Float64, tails: Float64, finite: Float64, expected: Float64) -> Float64:
+        level = expected / rows[..., None]
         # beta-binomial: the levels are themselves quantiles of finitely many rows
         inflation = 1.0 + rows * finite
-        deviation = np.sqrt(expected * (1.0 - level) * inflation[..., None])
         with np.errstate(divide="ignore", invalid="ignore"):
+            deviation = np.sqrt(expected * (1.0 - level) * inflation[..., None])
             z = (tails[..., :-1] - expected) / deviation
             z = cube_root_normal(z, (1.0 - 2.0 * level) / deviation)
         best: Float64 = np.where(expected >= LEAST_EXPECTED, z, -np.inf).max(axis=-1)
         return best
+
+
+def _spread(rows: LeftOut, most: int) -> Int64:
+    """At most so many row numbers, spread evenly."""
+    return np.linspace(0, len(rows.psi) - 1, min(len(rows.psi), most)).astype(np.int64)
+
+
+def _with_rest(shares: Float64) -> Float64:
+    """Shares [..., G] of pairs or triples that are of one class, and the rest last."""
+    return np.concatenate([shares, 1.0 - shares.sum(axis=-1, keepdims=True)], axis=-1)
+
+
+def _shrunk_means(values: Float64, groups: Int64, counts: Int64) -> Float64:
+    """Mean [G] of each class's values [N]; of few rows, close to the mean of all."""
+    total = np.bincount(groups, values) + PRIOR_ROWS * values.mean()
+    means: Float64 = total / (counts + PRIOR_ROWS)
+    return means
+
+
+def _third_moments(rows: LeftOut, group_count: int) -> tuple[Float64, Float64]:
+    """``E k^3`` and ``E k12 k23 k31`` within each class, and last those of all other rows."""
+    spread = _spread(rows, TRIPLED_ROWS)
+    own, own_of_spread = (
+        np.array(
+            [
+                _cubes(rows.psi[chosen[places][:TRIPLED_ROWS]])
+                for places in _members(rows.groups[chosen], group_count)
+            ]
+        )
+        for chosen in (np.arange(len(rows.psi)), spread)
+    )
+    # of classes with few rows the mean of all classes is known better
+    mean = own.sum(axis=0) / np.maximum(own.sum(axis=0)[[1, 1, 3, 3]], 1.0)
+    prior = np.array([PRIOR_PAIRS] * 2 + [PRIOR_PAIRS * PRIOR_ROWS] * 2)
+    own += prior * mean
+    other = _cubes(rows.psi[spread]) - own_of_spread.sum(axis=0)
+    return (
+        np.append(own[:, 0] / own[:, 1], other[0] / max(other[1], 1.0)),
+        np.append(own[:, 2] / own[:, 3], other[2] / max(other[3], 1.0)),
+    )
+
+
+def _cubes(psi: NDArray[np.float32]) -> Float64:
+    """Sum of ``k^3`` and number of pairs, sum of ``k12 k23 k31`` and number of triples."""
+    gram = (psi @ psi.T).astype(np.float64)
+    np.fill_diagonal(gram, 0.0)
+    n = float(len(psi))
+    triples = np.sum((gram @ gram) * gram)
+    return np.array([np.sum(gram**3), n * (n - 1), triples, n * (n - 1) * (n - 2)])
+
+
+def _members(groups: Int64, group_count: int) -> list[Int64]:
+    """Row numbers of each class group."""
+    return [np.flatnonzero(groups == group).astype(np.int64) for group in range(group_count)]
+
+
+def _class_pairs(
+    psi: NDArray[np.float32], groups: Int64, group_count: int
+) -> tuple[Float64, Float64]:
+    """``E k^2`` of pairs of rows by their class groups: factors [G, f], and the rest [G]."""
+    squares = psi @ psi.T
+    np.square(squares, out=squares)
+    np.fill_diagonal(squares, 0.0)
+    member = np.eye(group_count)[groups]
+    counts = member.sum(axis=0)
+    sums = member.T @ (squares @ member.astype(np.float32)).astype(np.float64)
+    pairs = np.outer(counts, counts) - np.diag(counts)
+    same = np.eye(group_count, dtype=bool)
+    for kind in (same, ~same):
+        # of classes with few rows the mean of all others is known better
+        mean = sums[kind].sum() / max(pairs[kind].sum(), 1.0)
+        sums[kind] += PRIOR_PAIRS * mean
+    table = sums / (pairs + PRIOR_PAIRS)
+    eigenvalues, vectors = np.linalg.eigh(table)
+    kept = np.argsort(eigenvalues)[::-1][:PAIR_FACTORS]
+    factors = vectors[:, kept] * np.sqrt(np.maximum(eigenvalues[kept], 0.0))
+    # a product's last bits depend on the layout in memory, and a loaded artefact is contiguous
+    return np.ascontiguousarray(factors), np.diag(table) - (factors**2).sum(axis=1)
+
+
+def _class_tails(typicality: Typicality, rows: LeftOut, counts: Int64) -> Float64:
+    """Share [G, len(TAIL_EDGES)] of each class's p-values at most each edge.
+
+    Standardised energies are ranked among all classes: a class whose energies have another shape
+    has other shares. Far out, where a class has few rows, they are those of all classes.
+    """
+    rank = typicality.rank(rows.energy, rows.groups)
+    # a row's rank among the others: it counts itself, a new request's p-value adds one
+    below = (rank / len(rank))[:, None] <= TAIL_EDGES
+    member = np.eye(len(counts))[rows.groups]
+    level = typicality.tail_probabilities()
+    prior = PRIOR_EXPECTED / np.maximum(level, 1.0 / len(rank))
+    shares: Float64 = (member.T @ below + prior * level) / (counts[:, None] + prior)
+    return shares
 
 
 def cube_root_normal(z: Float64, skewness: Float64 | float) -> Float64:

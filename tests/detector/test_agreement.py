@@ -96,13 +96,32 @@ def test_columns_do_not_depend_on_the_rows_beside_them(rows: Float32, groups: In
     assert np.array_equal(agreement.columns(rows[64:71], groups[64:71]), whole[64:71])
 
 
-def test_columns_of_clean_rows_are_standard_in_each_class(rows: Float32, groups: Int64) -> None:
+def test_columns_of_the_fitted_rows_are_standardised_without_them(
+    rows: Float32, groups: Int64
+) -> None:
     _, columns = Agreement.fit(rows, groups, [np.arange(WIDTH)])
+    _, left_out = ClassDistances.fit(rows, groups, np.arange(WIDTH))
+    compared = compare_classes(left_out, groups)
 
-    for group in range(GROUPS):
-        own = columns[groups == group]
-        assert own.mean(axis=0) == pytest.approx(np.zeros(4), abs=1e-5)
-        assert own.std(axis=0, ddof=1) == pytest.approx(np.ones(4), abs=1e-5)
+    for row in range(0, ROWS, 7):
+        others = compared[(groups == groups[row]) & (np.arange(ROWS) != row)]
+        expected = (compared[row] - others.mean(axis=0)) / others.std(axis=0, ddof=1)
+        assert columns[row] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_columns_of_fresh_rows_vary_as_those_of_the_fitted_ones_do(traffic: Any) -> None:
+    rng = np.random.default_rng(4)
+    fitted, fresh = [], []
+    for _ in range(150):
+        draws = [traffic.draw(120, rng) for _ in range(2)]
+        (own, own_groups), (new, new_groups) = ((d["deep"], groups) for d, groups in draws)
+        agreement, columns = Agreement.fit(own, own_groups, [np.arange(own.shape[1])])
+        fitted.append(np.mean(columns**2, axis=0))
+        fresh.append(np.mean(agreement.columns(new, new_groups) ** 2, axis=0))
+
+    # standardised in sample, the fitted rows' would be one
+    assert np.mean(fresh, axis=0)[:3].min() > 1.07
+    assert np.mean(fresh, axis=0) == pytest.approx(np.mean(fitted, axis=0), rel=0.08)
 
 
 def test_infinite_layers_stay_finite(rows: Float32, groups: Int64) -> None:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detector import BaselineError, Calibration, RunLengths, View
-from detector.calibration import calibrate, window_blocks
+from detector.calibration import calibrate, shifted_order, window_blocks
 from detector.decision import window_scores
 from detector.features import BLOCK_ROWS, fit_feature_map, residuals_of_rows
 from detector.leave_out import LeftOut, leave_out
@@ -184,13 +184,13 @@ def test_trap_in_sample_residuals_make_runs_far_too_short(
     worlds: list[World], deep_traffic: Any
 ) -> None:
     scores, thresholds = [], []
-    for b, world in enumerate(worlds[:2]):
+    for b, world in enumerate(worlds[:4]):
         null = NullModel.fit(world.in_sample)
         calibration = world.calibrated(world.in_sample, null)
         thresholds.append(calibration.run_lengths.threshold(20_000))
         scores.append([world.stream_scores(deep_traffic, [b, s], null) for s in range(3)])
 
-    assert realised_run_length(scores, thresholds) < 20_000 / 4
+    assert realised_run_length(scores, thresholds) < 20_000 / 2
 
 
 def test_trap_the_marginal_quantile_ignores_that_windows_overlap(
@@ -311,10 +311,34 @@ def test_p_values_count_the_null_scores_that_reach_the_score() -> None:
     assert calibration.p_value(32, 8.0) == 3 / 10
     assert calibration.p_value(32, 99.0) == 1 / 10
     assert calibration.p_value(32, 0.0) == 1.0
-    # the nearest size on a logarithmic scale: 63 of 32 and 128 is nearer to 32
-    assert calibration.p_value(63, 10.0) == 1 / 10
-    assert calibration.p_value(65, 10.0) == 1.0
+    # interpolated on a logarithmic scale: 64 lies halfway between 32 and 128
+    assert calibration.p_value(64, 10.0) == pytest.approx((0.1 + 1.0) / 2)
     assert calibration.p_value(100_000, 10.0) == 1.0
+    assert calibration.p_value(8, 10.0) == 1 / 10
+
+
+def test_streams_of_shifted_mix_give_half_of_the_traffic_to_one_class_after_another() -> None:
+    rng = np.random.default_rng(7)
+    groups = rng.choice(6, 3000, p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.1])
+
+    order = shifted_order(groups, 6000, rng)
+
+    assert len(order) == 6000
+    places = range(0, 6000 - 128, 64)
+    shares = [np.bincount(groups[order[at : at + 128]], minlength=6).max() / 128 for at in places]
+    assert np.mean(np.array(shares) > 0.4) > 0.9
+    leading = [
+        int(np.bincount(groups[order[at : at + 128]], minlength=6).argmax()) for at in places
+    ]
+    assert set(leading) == set(range(6))
+    # rows that come twice in a window would look like a shift
+    assert all(len(set(order[at : at + 512].tolist())) == 512 for at in range(0, 5400, 100))
+
+
+def test_a_single_class_can_shift_nothing() -> None:
+    order = shifted_order(np.zeros(400, dtype=np.int64), 400, np.random.default_rng(8))
+
+    assert sorted(order.tolist()) == list(range(400))
 
 
 def test_calibration_is_repeatable_and_reports_its_progress(

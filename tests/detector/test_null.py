@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy.stats import gamma, kstest, norm, skew
 
 from detector import Baseline, Features
-from detector.leave_out import LeftOut
 from detector.null import NullModel, Typicality, cube_root_normal, surprise
 from detector.sketch import TAIL_EDGES
 
 WindowZ = Callable[[Baseline, Features, int], NDArray[np.float64]]
 
 BASELINES, BASELINE_ROWS, FRESH_ROWS = 10, 1200, 3072
+ALL_ALIKE = np.full(4, 0.25)
 MIXES = {"as fitted": None, "shifted": np.array([0.7, 0.1, 0.1, 0.1])}
 
 
@@ -55,7 +55,8 @@ def test_one_class_alone_varies_more_than_a_mix_and_its_z_scores_do_not(
     z = []
     for seed, (baseline, _) in enumerate(clean):
         null = baseline.views[0].null
-        assert null.same_class > 1.5 * null.other_class
+        alone, mixed = (float(null.shift_variance(np.array(64.0), p)) for p in (only, ALL_ALIKE))
+        assert alone > 1.25 * mixed
         rows = deep_traffic.draw(1024, np.random.default_rng([9, seed]), only)
         z.append(window_z(baseline, baseline.features(*baseline.rows(*rows)), 64)[:, 0])
 
@@ -130,54 +131,21 @@ def test_tail_probabilities_are_those_of_ranks() -> None:
     assert typicality.tail_probabilities() == pytest.approx(np.array(expected))
 
 
-def left_out_rows(rows: int = 12, seed: int = 0) -> LeftOut:
-    rng = np.random.default_rng(seed)
-    psi = rng.standard_normal((rows, 3)).astype(np.float32)
-    lengths = rng.gamma(3.0, size=rows)
-    return LeftOut(np.arange(rows) % 3, lengths.astype(np.float32), psi, lengths, 9.0)
-
-
-def test_moments_are_means_over_all_pairs_and_triples() -> None:
-    rows = left_out_rows()
-    k = rows.psi.astype(float) @ rows.psi.T
-    n = range(len(k))
-    pairs = [(i, j) for i in n for j in n if i != j]
-    triples = [(i, j, m) for i, j in pairs for m in n if m not in (i, j)]
-    same = [rows.groups[i] == rows.groups[j] for i, j in pairs]
-    squares = np.array([k[i, j] ** 2 for i, j in pairs])
-
-    null = NullModel.fit(rows)
-
-    assert null.counts.tolist() == [4, 4, 4]
-    assert null.pair_variance == pytest.approx(squares.mean(), rel=1e-5)
-    assert null.same_class == pytest.approx(squares[same].mean(), rel=1e-5)
-    assert null.other_class == pytest.approx(squares[np.invert(same)].mean(), rel=1e-5)
-    assert null.pair_third == pytest.approx(np.mean([k[i, j] ** 3 for i, j in pairs]), rel=1e-4)
-    assert null.triangle == pytest.approx(
-        np.mean([k[i, j] * k[j, m] * k[m, i] for i, j, m in triples]), rel=1e-4
-    )
-    for group in range(3):
-        own = rows.lengths[rows.groups == group]
-        assert null.energy_mean[group] == pytest.approx(own.mean())
-    deviation = rows.lengths - null.energy_mean[rows.groups]
-    assert null.energy_variance == pytest.approx(np.mean(deviation**2))
-    assert null.energy_skewness == pytest.approx(np.mean(deviation**3) / np.std(deviation) ** 3)
-
-
 def gaussian_null(width: int, rows_per_class: int, classes: int = 2) -> NullModel:
     """What is known of standard Gaussian residuals, in closed form."""
     reference = np.sort(np.random.default_rng(1).standard_normal(4000))
+    typicality = Typicality(np.zeros(classes), np.ones(classes), reference)
     return NullModel(
         counts=np.full(classes, rows_per_class),
-        pair_variance=float(width),
-        pair_third=0.0,
-        triangle=float(width),
-        same_class=float(width),
-        other_class=float(width),
+        pair_factors=np.full((classes, 1), np.sqrt(width)),
+        pair_own=np.zeros(classes),
+        pair_third=np.zeros(classes + 1),
+        triangle=np.full(classes + 1, float(width)),
         energy_mean=np.full(classes, float(width)),
-        energy_variance=2.0 * width,
-        energy_skewness=np.sqrt(8.0 / width),
-        typicality=Typicality(np.zeros(classes), np.ones(classes), reference),
+        energy_variance=np.full(classes, 2.0 * width),
+        energy_third=np.full(classes, 8.0 * width),
+        tails=np.tile(typicality.tail_probabilities(), (classes, 1)),
+        typicality=typicality,
     )
 
 
