@@ -181,7 +181,7 @@ class Agreement:
         counts = np.bincount(groups)
         centre = np.stack([np.bincount(groups, c) / counts for c in compared.T], axis=1)
         deviation = compared - centre[groups]
-        squares = np.stack([np.bincount(groups, c) for c in (deviation**2).T], axis=1)
+        squares: Float64 = np.stack([np.bincount(groups, c) for c in (deviation**2).T], axis=1)
         spread = np.maximum(np.sqrt(squares / (counts[:, None] - 1)), LEAST_SPREAD)
         agreement = cls(tuple(distances for distances, _ in fitted), centre, spread)
         return agreement, _cut(_studentised(deviation, squares, groups, counts))

@@ -84,11 +84,11 @@ class Decision:
 
 
 def decide(sketch: Sketch, baseline: Baseline, *, threshold: float | None = None) -> Decision:
-    """Judge the requests of a sketch; `SketchError` on fewer than ``LEAST_ROWS`` of them."""
+    """Judge the requests of a sketch; `SketchError` on fewer than ``LEAST_ROWS`` distinct ones."""
     shape = (baseline.groups, baseline.width, len(baseline.views))
-    if sketch.rows < LEAST_ROWS or sketch.shape != shape:
+    if sketch.judged < LEAST_ROWS or sketch.shape != shape:
         raise SketchError(
-            f"a sketch of {sketch.rows} requests and shape {sketch.shape} cannot be judged: give "
+            f"a sketch of {sketch.judged} requests and shape {sketch.shape} cannot be judged: give "
             f"one of this baseline, of shape {shape}, with {LEAST_ROWS} requests or more"
         )
     views = {
@@ -99,16 +99,22 @@ def decide(sketch: Sketch, baseline: Baseline, *, threshold: float | None = None
         sketch=sketch,
         views=views,
         score=score,
-        p_value=baseline.calibration.p_value(sketch.rows, score),
+        p_value=baseline.calibration.p_value(sketch.judged, score),
         threshold=threshold,
         contamination=contamination(sketch, baseline.fitted_rows),
         pattern=name_pattern(baseline, views),
     )
 
 
+def undecided(sketch: Sketch, threshold: float | None) -> Decision:
+    """Say nothing of a window that hardly holds anything but repeats."""
+    nothing = Contamination(0.0, 0.0)
+    return Decision(sketch, {}, 0.0, 1.0, threshold, nothing, "adversarial")
+
+
 def view_statistics(sketch: Sketch, index: int, view: View) -> ViewStatistics:
     """Statistics of the view at `index` of a sketch."""
-    n = sketch.rows
+    n = sketch.judged
     residual_sum = sketch.sums[view.slice]
     length = int(sketch.lengths[index])
     T = (squared_norm(residual_sum) - length) / (GRID**2 * n * (n - 1))
@@ -133,29 +139,34 @@ def squared_norm(values: Int64) -> int:
 
 
 def window_scores(
-    rows: Int64, group_counts: Int64, sums: Int64, lengths: Int64, histograms: Int64, view: View
+    group_counts: Int64, sums: Int64, lengths: Int64, histograms: Int64, view: View
 ) -> Float64:
     """Scores [K] of K rolling windows at once in one view: the monitor's hot path.
 
+    Windows of fewer than ``LEAST_ROWS`` distinct requests have none: minus infinity.
+
     Parameters
     ----------
-    rows : int64 [K]
     group_counts : int64 [K, G]
     sums : int64 [K, r]
         Small enough that their squares sum to less than 2**63, as windows of 512 rows are.
     lengths : int64 [K]
     histograms : int64 [K, len(TAIL_EDGES)]
     """
-    n = rows.astype(np.float64)
-    T = in_units(np.einsum("ij,ij->i", sums, sums) - lengths) / (n * (n - 1))
+    judged = group_counts.sum(axis=1)
+    scores = np.full(len(judged), -np.inf)
+    enough = np.flatnonzero(judged >= LEAST_ROWS)
+    n = judged[enough].astype(np.float64)
+    squares = np.einsum("ij,ij->i", sums[enough], sums[enough])
     z = view.null.z_scores(
         n,
-        group_counts.astype(np.float64),
-        T,
-        in_units(lengths) / n,
-        np.cumsum(histograms, axis=-1).astype(np.float64),
+        group_counts[enough].astype(np.float64),
+        in_units(squares - lengths[enough]) / (n * (n - 1)),
+        in_units(lengths[enough]) / n,
+        np.cumsum(histograms[enough], axis=-1).astype(np.float64),
     )
-    return surprise(z)
+    scores[enough] = surprise(z)
+    return scores
 
 
 def name_pattern(baseline: Baseline, views: Mapping[str, ViewStatistics]) -> Pattern:

@@ -115,11 +115,8 @@ class StreamScorer:
         bounds = np.cumsum([self.groups, views, views * len(TAIL_EDGES)])
         counts, lengths, flat, psi = np.split(windows, bounds, axis=1)
         histograms = flat.reshape(len(windows), views, -1)
-        rows = np.full(len(windows), k * BLOCK_ROWS, dtype=np.int64)
         scores = [
-            window_scores(
-                rows, counts, psi[:, view.slice], lengths[:, index], histograms[:, index], view
-            )
+            window_scores(counts, psi[:, view.slice], lengths[:, index], histograms[:, index], view)
             for index, view in enumerate(self.views)
         ]
         highest: Float64 = np.max(scores, axis=0)

@@ -46,7 +46,7 @@ def flag(sketch: Sketch, false_discovery_rate: float) -> Flagged:
         raise SketchError(
             f"false_discovery_rate must be above 0 and below 1, not {false_discovery_rate:g}"
         )
-    if not sketch.rows or not len(sketch.lengths):
+    if not sketch.judged or not len(sketch.lengths):
         return Flagged(0.0, 0, ())
     count = np.cumsum(sketch.histogram[0])
     clean = _clean_requests(sketch)
@@ -63,7 +63,7 @@ def flag(sketch: Sketch, false_discovery_rate: float) -> Flagged:
 def _clean_requests(sketch: Sketch) -> float:
     """Upper estimate of the clean requests: those above the level, one added, scaled up."""
     below = int(np.cumsum(sketch.histogram[0])[np.searchsorted(TAIL_EDGES, STOREY_LEVEL)])
-    return min(sketch.rows, (sketch.rows - below + 1) / (1.0 - STOREY_LEVEL))
+    return min(sketch.judged, (sketch.judged - below + 1) / (1.0 - STOREY_LEVEL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ def contamination(sketch: Sketch, baseline_rows: int, view: int = 0) -> Contamin
     contaminated share. Attacks that look typical are not counted: it is an underestimate.
     The bound allows for the finite number of baseline rows.
     """
-    if not sketch.rows or not len(sketch.lengths):
+    if not sketch.judged or not len(sketch.lengths):
         return Contamination(0.0, 0.0)
     below = int(np.cumsum(sketch.histogram[view])[np.searchsorted(TAIL_EDGES, STOREY_LEVEL)])
-    estimate = 1.0 - (1.0 - below / sketch.rows) / (1.0 - STOREY_LEVEL)
-    variance = (1.0 / sketch.rows + 1.0 / baseline_rows) * STOREY_LEVEL / (1.0 - STOREY_LEVEL)
+    estimate = 1.0 - (1.0 - below / sketch.judged) / (1.0 - STOREY_LEVEL)
+    variance = (1.0 / sketch.judged + 1.0 / baseline_rows) * STOREY_LEVEL / (1.0 - STOREY_LEVEL)
     bound = estimate - float(ndtri(0.95)) * np.sqrt(variance)
     return Contamination(max(0.0, estimate), max(0.0, float(bound)))
 

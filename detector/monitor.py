@@ -2,6 +2,10 @@
 
 The monitor is pure: it knows no clock and no topic. The same rows in the same order give the same
 decisions, however they are cut into batches, and across `state_bytes` and `restore`.
+
+A request whose activations are, to the bit, those of one of the last requests is a retry or a
+duplicate: it is counted, and not judged again. Repeats make sums vary more than independent
+requests do, and would let anybody dilute an attack with copies of one benign input.
 """
 
 from __future__ import annotations
@@ -20,12 +24,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from detector.baseline import Baseline
 from detector.calibration import window_blocks
-from detector.decision import Decision, decide, window_scores
+from detector.decision import LEAST_ROWS, Decision, decide, undecided, window_scores
 from detector.errors import DimensionError, SketchError
 from detector.features import BLOCK_ROWS, Float32, Int64
 from detector.sketch import Features, Requests, Sketch
 
-_MAGIC = b"LWM1"
+_MAGIC = b"LWM2"
+
+UInt64 = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,10 @@ class Monitor:
         self._rows: Float32 = np.empty((0, sum(baseline.layout.widths)), dtype=np.float32)
         self._predicted: Int64 = np.empty(0, dtype=np.int64)
         self._requests = Requests.anonymous(0)
+        # digests of the newest rows, as many as the longest window has
+        self._digests: UInt64 = np.empty(0, dtype=np.uint64)
+        # of the rows of the unfinished block
+        self._repeats: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
         self._seen = 0
 
     @property
@@ -168,18 +178,27 @@ class Monitor:
         all_rows = np.concatenate([self._rows, rows])
         all_predicted = np.concatenate([self._predicted, predicted])
         all_requests = Requests.join([self._requests, requests])
+        digests = np.concatenate([self._digests, row_digests(rows, predicted)])
+        repeats = repeated(digests, self.baseline.longest_window)[len(self._digests) :]
+        all_repeats = np.concatenate([self._repeats, repeats])
         whole = len(all_rows) // BLOCK_ROWS * BLOCK_ROWS
-        blocks = self._blocks(all_rows[:whole], all_predicted[:whole], all_requests)
+        blocks = self._blocks(
+            all_rows[:whole], all_predicted[:whole], all_repeats[:whole], all_requests
+        )
         self._seen += len(rows)
+        self._digests = digests[-self.baseline.longest_window :].copy()
+        self._repeats = all_repeats[whole:].copy()
         self._rows = all_rows[whole:].copy()
         self._predicted = all_predicted[whole:].copy()
         self._requests = all_requests.take(slice(whole, None))
         return [self._finish(block) for block in blocks]
 
-    def _blocks(self, rows: Float32, predicted: Int64, requests: Requests) -> list[Block]:
+    def _blocks(
+        self, rows: Float32, predicted: Int64, repeats: NDArray[np.bool_], requests: Requests
+    ) -> list[Block]:
         if not len(rows):
             return []
-        features = self.baseline.features(rows, predicted)
+        features = self.baseline.features(rows, predicted).repeating(repeats)
         places = [slice(at, at + BLOCK_ROWS) for at in range(0, len(rows), BLOCK_ROWS)]
         return [Block(features.take(place), requests.take(place)) for place in places]
 
@@ -187,11 +206,14 @@ class Monitor:
         """Featurise the rows of the unfinished block, in the shape and places they will have."""
         if not len(self._rows):
             return None
-        return Block(self.baseline.features(self._rows, self._predicted), self._requests)
+        features = self.baseline.features(self._rows, self._predicted)
+        return Block(features.repeating(self._repeats), self._requests)
 
     def _finish(self, block: Block) -> tuple[Block, Decision]:
         self._ring.append(self.baseline.sketch(block.features, block.requests))
         window = self._highest_window()
+        if window.judged < LEAST_ROWS:
+            return block, undecided(window, self.threshold)
         return block, decide(window, self.baseline, threshold=self.threshold)
 
     def _highest_window(self) -> Sketch:
@@ -204,14 +226,12 @@ class Monitor:
             total: NDArray[np.int64] = np.cumsum(np.stack(parts), axis=0)[ends]
             return total
 
-        rows = windows([np.int64(s.rows) for s in newest_first])
         counts = windows([s.group_counts for s in newest_first])
         lengths = windows([s.lengths for s in newest_first])
         histograms = windows([s.histogram for s in newest_first])
         scores = np.max(
             [
                 window_scores(
-                    rows,
                     counts,
                     windows([s.sums[view.slice] for s in newest_first]),
                     lengths[:, index],
@@ -229,6 +249,7 @@ class Monitor:
         """Everything needed to go on elsewhere with the same decisions; compressed."""
         half = self._rows.astype(np.float16) if _exact_in_half(self._rows) else self._rows
         sketches = [sketch.to_bytes() for sketch in self._ring]
+        digests = self._digests.astype("<u8").tobytes()
         header = orjson.dumps(
             {
                 "baseline": self.baseline.sha256,
@@ -237,13 +258,16 @@ class Monitor:
                 "ring": [len(sketch) for sketch in sketches],
                 "dtype": half.dtype.str,
                 "predicted": self._predicted.tolist(),
+                "repeats": self._repeats.tolist(),
+                "digests": len(self._digests),
                 "request_ids": self._requests.request_ids,
                 "input_refs": self._requests.input_refs,
                 "event_time_ns": self._requests.event_time_ns.tolist(),
                 "offsets": self._requests.offsets.tolist(),
             }
         )
-        body = b"".join([struct.pack("<I", len(header)), header, *sketches, half.tobytes()])
+        parts = [struct.pack("<I", len(header)), header, *sketches, digests, half.tobytes()]
+        body = b"".join(parts)
         return _MAGIC + zlib.compress(body, level=1)
 
     @classmethod
@@ -302,11 +326,37 @@ class Monitor:
         for size in header["ring"]:
             self._ring.append(Sketch.from_bytes(data[position : position + size]))
             position += size
-        raw = np.frombuffer(data, dtype=header["dtype"], offset=position)
+        count = int(header["digests"])
+        digests = np.frombuffer(data, dtype="<u8", count=count, offset=position)
+        raw = np.frombuffer(data, dtype=header["dtype"], offset=position + digests.nbytes)
+        self._digests = digests.astype(np.uint64)
+        self._repeats = np.array(header["repeats"], dtype=np.bool_)
         self._seen = header["seen"]
         self._rows = raw.reshape(-1, self._rows.shape[1]).astype(np.float32)
         self._predicted = np.array(header["predicted"], dtype=np.int64)
         self._requests = self._requests_of(header)
+
+
+def row_digests(rows: Float32, predicted: Int64) -> UInt64:
+    """Digest uint64 [n] of each raw row [n, d] and its class: a multilinear hash of its bits.
+
+    Rows that differ have the same digest with a probability of about 2^-32 (Lemire and Kaser
+    2014): once in a billion requests a row is taken for a repeat.
+    """
+    keys = np.random.default_rng(0).integers(0, 2**63, rows.shape[1] + 1, dtype=np.uint64)
+    bits = np.ascontiguousarray(rows).view(np.uint32)
+    digests: UInt64 = bits @ keys[1:] + predicted.astype(np.uint64) * keys[0]
+    return digests
+
+
+def repeated(digests: UInt64, within: int) -> NDArray[np.bool_]:
+    """Whether each digest [n] is that of one of the `within` before it."""
+    order = np.argsort(digests, kind="stable")
+    places = order.astype(np.int64)
+    same = digests[order[1:]] == digests[order[:-1]]
+    found = np.zeros(len(digests), dtype=np.bool_)
+    found[places[1:][same & (np.diff(places) <= within)]] = True
+    return found
 
 
 @contextmanager

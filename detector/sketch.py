@@ -10,7 +10,7 @@ import heapq
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,9 @@ SUSPECT_LEVEL = 0.05
 
 SUSPECT_LIMIT = 1024
 """Most requests that a Sketch remembers; beyond it the counts stay exact, the ids do not."""
+
+REPEATED = -1
+"""Group of a row that repeats another: it is one more request, and no news of the traffic."""
 
 _MAGIC = b"LWS1"
 
@@ -107,7 +110,8 @@ class Features:
     Parameters
     ----------
     predicted, groups : int64 [n]
-        Predicted class, and its group in the baseline.
+        Predicted class, and its group in the baseline; `REPEATED` for a row that is counted and
+        not judged, because it repeats another.
     psi : int16 [n, R]
         Residuals of all views side by side.
     lengths : int64 [n, V]
@@ -137,6 +141,10 @@ class Features:
             self.p_values[rows],
         )
 
+    def repeating(self, repeats: NDArray[np.bool_]) -> Features:
+        """The same, with some rows [n] marked as repeats of others."""
+        return replace(self, groups=np.where(repeats, REPEATED, self.groups))
+
 
 OffsetRanges = Mapping[int, tuple[int, int]]
 
@@ -148,9 +156,9 @@ class Sketch:
     Parameters
     ----------
     rows : int
-        Number of requests n.
+        Number of requests.
     group_counts : int64 [G]
-        Requests by class group of the baseline.
+        Requests that were judged, by class group of the baseline; n is their sum.
     sums : int64 [R]
         ``S = sum psi`` of all views side by side, in grid steps.
     lengths : int64 [V]
@@ -188,18 +196,22 @@ class Sketch:
     @classmethod
     def of(cls, features: Features, requests: Requests, groups: int) -> Sketch:
         """Summarise rows; `requests` says who they are."""
+        rows, time_range, offsets = len(features), _time_range(requests), _offset_range(requests)
+        if (features.groups == REPEATED).any():
+            judged = np.flatnonzero(features.groups != REPEATED)
+            features, requests = features.take(judged), requests.take(judged)
         views = features.lengths.shape[1]
         bins = np.searchsorted(TAIL_EDGES, features.p_values, side="left")
         flat = bins + np.arange(views) * len(TAIL_EDGES)
         histogram = np.bincount(flat.ravel(), minlength=views * len(TAIL_EDGES))
         return cls(
-            rows=len(features),
+            rows=rows,
             group_counts=np.bincount(features.groups, minlength=groups).astype(np.int64),
             sums=features.psi.sum(axis=0, dtype=np.int64),
             lengths=features.lengths.sum(axis=0),
             histogram=histogram.reshape(views, -1).astype(np.int64),
-            time_range=_time_range(requests),
-            offsets=_offset_range(requests),
+            time_range=time_range,
+            offsets=offsets,
             suspects=_suspects(features, requests),
         )
 
@@ -238,6 +250,11 @@ class Sketch:
         return isinstance(other, Sketch) and self.to_bytes() == other.to_bytes()
 
     __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def judged(self) -> int:
+        """Requests n that the statistics speak of: neither repeats nor without a baseline."""
+        return int(self.group_counts.sum())
 
     @property
     def shape(self) -> tuple[int, int, int]:

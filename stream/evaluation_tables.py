@@ -53,7 +53,7 @@ def _power(power: Mapping[str, Mapping[str, float]], auroc: Mapping[str, float])
     mixtures = list(next(iter(power.values()), {}))
     return _table(
         "power: share of windows rejected (requests@contaminated share)",
-        ["set", *mixtures, "AUROC"],
+        ["set", *(mixture.replace("@", "\n@") for mixture in mixtures), "AUROC"],
         (
             [name, *(f"{rate:.2f}" for rate in rates.values()), f"{auroc[name]:.3f}"]
             for name, rates in power.items()

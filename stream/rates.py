@@ -111,6 +111,7 @@ class RateBook:
             "hour": hour_name(part.hour),
             "requests": hour.requests,
             "unjudged": hour.requests - (tally.sketch.rows if tally else 0),
+            "repeated": tally.sketch.rows - tally.sketch.judged if tally else 0,
             "late": sum(t.late for t in hour.tallies.values()),
             "revision": len(hour.parts),
         }
@@ -122,7 +123,7 @@ class RateBook:
         common |= {
             "status": "ok",
             "flagged": flagged.count,
-            "detection_rate": flagged.count / max(hour.requests, 1),
+            "detection_rate": flagged.count / max(tally.sketch.judged, 1),
             "windows": tally.windows,
             "alarms": tally.alarms,
             "baseline_sha256": baseline.sha256,
@@ -173,7 +174,7 @@ def _not_judged() -> dict[str, Any]:
 def _judged(sketch: Sketch, baseline: Baseline) -> list[dict[str, Any]]:
     """T, E, score, p-value and contamination of each view; the first view decides."""
     rows = []
-    views = decide(sketch, baseline).views if sketch.rows >= LEAST_ROWS else {}
+    views = decide(sketch, baseline).views if sketch.judged >= LEAST_ROWS else {}
     for index, view in enumerate(baseline.views):
         share = contamination(sketch, baseline.fitted_rows, index)
         found = views.get(view.name)
@@ -185,7 +186,7 @@ def _judged(sketch: Sketch, baseline: Baseline) -> list[dict[str, Any]]:
                 "T": found.T if found else None,
                 "E": found.E if found else None,
                 "score": found.score if found else None,
-                "p_value": baseline.calibration.p_value(sketch.rows, found.score)
+                "p_value": baseline.calibration.p_value(sketch.judged, found.score)
                 if found
                 else None,
             }

@@ -63,7 +63,6 @@ class World:
         exact = psi.astype(np.int64)
         bins = np.searchsorted(TAIL_EDGES, null.typicality.p_values(energy, groups))
         return (
-            np.ones(len(groups), dtype=np.int64),
             np.eye(CLASSES, dtype=np.int64)[groups],
             exact,
             (exact**2).sum(axis=1),

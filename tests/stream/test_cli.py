@@ -174,7 +174,7 @@ def test_evaluate_shows_tables_of_every_measure(data: Path) -> None:
     result = run("evaluate", data, "--windows", "10")
     assert result.exit_code == 0, result.output
     assert max(map(len, result.stdout.splitlines())) <= 80
-    for text in ("W=100", "50@0.3", "AUROC", "attack", "autocorrelated", "90th percentile",
+    for text in ("W=100", "@0.3", "AUROC", "attack", "autocorrelated", "90th percentile",
                  "clean hour", "95 % lower bound", "suspects"):  # fmt: skip
         assert text in result.stdout
 

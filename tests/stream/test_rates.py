@@ -75,7 +75,8 @@ def test_an_hour_is_the_sum_of_its_parts(
         assert report.revision == len(own) > 2
         assert [row["layer"] for row in report.rates] == ["deep", "agreement", "early"]
         for row in report.rates:
-            assert (row["status"], row["unjudged"], row["late"]) == ("ok", 0, 0)
+            assert (row["status"], row["unjudged"], row["repeated"]) == ("ok", 0, 0)
+            assert row["late"] == 0
             assert row["requests"] == 6 * 20 + 6 * 21
             assert row["revision"] == len(own)
             assert row["windows"] == sum(part.tally.windows for part in own)
