@@ -156,6 +156,8 @@ def _contents(baseline: Baseline) -> tuple[bytes, Tensors]:
             tensors[f"layer{index}.{name}"] = np.ascontiguousarray(getattr(distances, name))
     for rows, scores in baseline.calibration.window_scores.items():
         tensors[f"window_scores.{rows}"] = scores
+    for rows, scores in baseline.calibration.reference_scores.items():
+        tensors[f"reference_scores.{rows}"] = scores
     for index, view in enumerate(baseline.views):
         for owner, names in _arrays_of(view):
             for name in names:
@@ -178,11 +180,6 @@ def _view_numbers(view: View) -> Metadata:
 def _rebuild(metadata: Metadata, tensors: Tensors) -> Baseline:
     from detector.baseline import Baseline
 
-    scores = {
-        int(name.removeprefix("window_scores.")): array
-        for name, array in tensors.items()
-        if name.startswith("window_scores.")
-    }
     return Baseline(
         model=metadata["model"],
         version=metadata["version"],
@@ -192,11 +189,22 @@ def _rebuild(metadata: Metadata, tensors: Tensors) -> Baseline:
         agreement=_rebuild_agreement(len(metadata["layers"]), tensors),
         views=_rebuild_views(metadata["views"], tensors),
         calibration=Calibration(
-            scores, RunLengths(tensors["run_maxima"], metadata["run_requests"])
+            _by_rows(tensors, "window_scores."),
+            RunLengths(tensors["run_maxima"], metadata["run_requests"]),
+            _by_rows(tensors, "reference_scores."),
         ),
         longest_window=metadata["longest_window"],
         fitted_rows=metadata["fitted_rows"],
     )
+
+
+def _by_rows(tensors: Tensors, prefix: str) -> dict[int, NDArray[Any]]:
+    """Arrays whose names end in a number of rows."""
+    return {
+        int(name.removeprefix(prefix)): array
+        for name, array in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _rebuild_agreement(layers: int, tensors: Tensors) -> Agreement:

@@ -106,7 +106,7 @@ class Baseline:
         classes: int | None = None,
         longest_window: int = 512,
         random_features: int | None = None,
-        simulated_requests: int = 1_200_000,
+        simulated_requests: int = 1_600_000,
         drop_constant: bool = False,
         rare_classes: Literal["refuse", "pool"] = "refuse",
         progress: Progress | None = None,
@@ -128,7 +128,8 @@ class Baseline:
             D of the deciding view; by default the largest power of two, up to 1024, that is at
             most a third of the rows.
         simulated_requests : int
-            Length of the simulated clean streams; more make the threshold more certain.
+            Length of the simulated clean streams; more make the threshold more certain, and allow
+            longer run lengths.
         drop_constant : bool
             Leave features that never vary out, instead of refusing them.
         rare_classes : "refuse" or "pool"

@@ -1,32 +1,21 @@
 """Thresholds from simulated clean streams, never guessed.
 
-Streams are permutations of the baseline rows, each seen by a map fitted without it; they are
-drawn without replacement, for duplicates in small windows would ruin the threshold. A window of n
-of N rows drawn so varies less than fresh data, by the factor ``1 - n / N``; the deviations are
-widened to undo that, or the thresholds of long windows would be far too low.
-
-Every other stream has a shifted class mix, for that is benign and must not alarm more often: one
-class after another makes half of the traffic. Class means are known less well than the mean of all
-classes, and the energies of one class are less normal than those of many.
+What a threshold rests on are streams of baseline rows (`detector.simulation`); this module draws
+them, and keeps how high their scores climb.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.errors import BaselineError
-from detector.features import BLOCK_ROWS, Float64, Int64
+from detector.features import BLOCK_ROWS, Float64
 from detector.leave_out import LeftOut
-from detector.null import NullModel, surprise
-from detector.sketch import TAIL_EDGES
-
-CELL_ROWS = 8
-"""Rows of the smallest window that a one-off test has a null distribution for."""
+from detector.null import NullModel
+from detector.simulation import CELL_ROWS, Simulation, shifted_order
 
 LONGEST_RUN = 8192
 """Requests of one simulated stream at most."""
@@ -34,11 +23,17 @@ LONGEST_RUN = 8192
 LEAST_RUNS = 100
 """Simulated streams at least, for the tail of their maxima."""
 
-WIDEST_SHARE = 0.6
-"""Largest share of their baseline rows that windows may draw: what is left says little of them."""
-
 KEPT_SCORES = 4000
 """Scores of single windows that are kept of each size."""
+
+REFERENCE_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+"""Shares of such requests in the windows whose scores are kept."""
+
+REFERENCE_STREAMS = 8
+"""Simulated streams of each share."""
+
+MOST_EXTRAPOLATED = 100
+"""Longest average run length, in simulated requests: beyond, the tail is nothing but hope."""
 
 LEAST_RUN_LENGTH = 256
 """Shortest average run length that a ring of blocks can keep."""
@@ -71,6 +66,11 @@ class RunLengths:
     TAIL = 0.2
     """Share of the runs that the exponential tail is fitted to."""
 
+    @property
+    def longest(self) -> float:
+        """Longest average run length that can be promised."""
+        return float(MOST_EXTRAPOLATED * self.requests * len(self.maxima))
+
     def threshold(self, average_run_length: float) -> float:
         """Score b with ``P(max over L requests < b) = exp(-L / average_run_length)``.
 
@@ -82,6 +82,13 @@ class RunLengths:
                 f"average_run_length must be at least {LEAST_RUN_LENGTH} requests, "
                 f"not {average_run_length:g}: state how many benign requests should pass, on "
                 "average, between two false alarms"
+            )
+        if average_run_length > self.longest:
+            raise BaselineError(
+                f"an average run length of {average_run_length:,.0f} requests a lane cannot be "
+                f"promised: {self.requests * len(self.maxima):,} were simulated, which says "
+                f"something of up to {self.longest:,.0f}; fit with more simulated_requests "
+                "(--simulated-requests), or ask for less"
             )
         exceedance = -np.expm1(-self.requests / average_run_length)
         if exceedance >= self.TAIL:
@@ -130,10 +137,24 @@ class Calibration:
     window_scores : dict of int to float64 [B]
         Scores of single clean windows by number of rows, ascending.
     run_lengths : RunLengths
+    reference_scores : dict of int to float64 [len(REFERENCE_SHARES), windows]
+        Scores of windows of so many rows with a share of the reference shift: residuals keep
+        their direction, and get the length that one clean request in a hundred exceeds.
     """
 
     window_scores: dict[int, Float64]
     run_lengths: RunLengths
+    reference_scores: dict[int, Float64]
+
+    def power(self, rows: int, threshold: float) -> Float64:
+        """Share of windows of so many rows that reach a score, by `REFERENCE_SHARES`."""
+        reached: Float64 = np.mean(self.reference_scores[rows] >= threshold, axis=1)
+        return reached
+
+    def smallest_share(self, rows: int, threshold: float, power: float = 0.9) -> float | None:
+        """Smallest of the `REFERENCE_SHARES` that so many windows see; None where none is."""
+        seen = np.flatnonzero(self.power(rows, threshold) >= power)
+        return REFERENCE_SHARES[int(seen[0])] if len(seen) else None
 
     def p_value(self, rows: int, score: float) -> float:
         """``(1 + #{null >= score}) / (1 + B)`` for a window of so many rows: never zero.
@@ -169,7 +190,7 @@ def calibrate(
     simulated_requests : int
         Length of all simulated streams together.
     """
-    simulations = [_Simulation(rows, null) for rows, null in views]
+    simulations = [Simulation(rows, null) for rows, null in views]
     baseline_rows = len(views[0][0].psi)
     sizes = window_blocks(longest)
     length = min(baseline_rows, LONGEST_RUN)
@@ -191,126 +212,38 @@ def calibrate(
             progress(run + 1, runs)
     steps = length // BLOCK_ROWS - sizes[-1] + 1
     kept = {n: np.sort(np.concatenate(found)[:KEPT_SCORES]) for n, found in scores.items()}
-    return Calibration(kept, RunLengths(np.sort(maxima), steps * BLOCK_ROWS))
+    return Calibration(
+        kept,
+        RunLengths(np.sort(maxima), steps * BLOCK_ROWS),
+        _reference_scores(simulations, sizes, length, rng),
+    )
 
 
-def shifted_order(groups: Int64, length: int, rng: np.random.Generator) -> Int64:
-    """Row numbers [length] of a stream in which one class after another makes half of the traffic.
-
-    A row that came is kept away as long as enough others are left.
-    """
-    order = np.empty(0, dtype=np.int64)
-    waiting = rng.permutation(len(groups)).astype(np.int64)
-    while len(order) < length:
-        for group in rng.permutation(groups.max() + 1):
-            # those at the end of the queue came last
-            fresh = waiting[: len(waiting) - min(len(order), len(waiting) // 4)]
-            own, other = (fresh[(groups[fresh] == group) == same] for same in (True, False))
-            count = min(len(own), len(other)) or max(len(own), len(other))
-            chosen = rng.permutation(np.concatenate([own[:count], other[:count]]))
-            order = np.concatenate([order, chosen])
-            waiting = np.concatenate([waiting[~np.isin(waiting, chosen)], chosen])
-    return order[:length]
+def _reference_scores(
+    simulations: Sequence[Simulation],
+    sizes: tuple[int, ...],
+    length: int,
+    rng: np.random.Generator,
+) -> dict[int, Float64]:
+    """Scores of windows with each share of the reference shift, by size."""
+    cells = {k * BLOCK_ROWS: k * BLOCK_ROWS // CELL_ROWS for k in sizes}
+    whole = length // CELL_ROWS * CELL_ROWS
+    found: dict[int, list[Float64]] = {n: [] for n in cells}
+    for share in REFERENCE_SHARES:
+        drawn: dict[int, list[Float64]] = {n: [] for n in cells}
+        for _ in range(REFERENCE_STREAMS):
+            rows = len(simulations[0].rows.psi)
+            order = rng.permutation(rows)[:whole]
+            signs = rng.choice(np.array([-1.0, 1.0]), rows)
+            stretched = rng.random(whole) < share
+            for simulation in simulations:
+                simulation.draw(order, signs, stretched)
+            for n, count in cells.items():
+                drawn[n].append(np.max([s.single_scores(count) for s in simulations], axis=0))
+        for n, scores in drawn.items():
+            found[n].append(np.concatenate(scores))
+    return {n: np.stack(scores) for n, scores in found.items()}
 
 
 def _single_sizes(sizes: tuple[int, ...]) -> list[int]:
     return [8, 16, *(k * BLOCK_ROWS for k in sizes)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """Sums over consecutive rows of a stream; the first axis is the place in the stream."""
-
-    rows: int
-    group_counts: Float64
-    sums: NDArray[np.float32]
-    diagonal: Float64
-    lengths: Float64
-    tails: Float64
-
-    def windows(self, cells: int, stride: int, skip: int = 0) -> _Cells:
-        """Sums of `cells` consecutive cells, each `stride` apart, leaving out the first `skip`."""
-
-        def moving(values: NDArray[Any]) -> NDArray[Any]:
-            if stride == cells:
-                whole = values[: len(values) // cells * cells]
-                apart: NDArray[Any] = whole.reshape(-1, cells, *values.shape[1:]).sum(axis=1)
-                return apart[skip:]
-            total: NDArray[Any] = np.cumsum(values, axis=0)
-            total[cells:] -= total[:-cells].copy()
-            return total[cells - 1 :][skip:]
-
-        return _Cells(
-            self.rows * cells,
-            moving(self.group_counts),
-            moving(self.sums),
-            moving(self.diagonal),
-            moving(self.lengths),
-            moving(self.tails),
-        )
-
-
-class _Simulation:
-    """Clean streams out of baseline rows, corrected for their finite number."""
-
-    def __init__(self, rows: LeftOut, null: NullModel) -> None:
-        self.rows, self.null = rows, null
-        self.groups = np.eye(len(null.counts))[rows.groups]
-        self.diagonal = np.einsum("ij,ij->i", rows.psi, rows.psi).astype(np.float64)
-        rank = null.typicality.rank(rows.energy, rows.groups)
-        # a row's rank among the others: it counts itself, a new request's p-value adds one
-        self.below = ((rank / len(rank))[:, None] <= TAIL_EDGES).astype(np.float64)
-        self.draw(np.arange(CELL_ROWS), np.ones(len(rows.psi)))
-
-    def draw(self, order: Int64, signs: Float64) -> None:
-        """Lay the rows out as a stream, compared with class centres that are off anew."""
-        # the class centres are estimates: off by the mean of n_c residuals (wild bootstrap)
-        weights = (self.groups * signs[:, None] / self.null.counts).astype(np.float32)
-        self.centre_error = (weights.T @ self.rows.psi).astype(np.float64)
-
-        def sums(values: NDArray[Any]) -> NDArray[Any]:
-            cells: NDArray[Any] = (
-                values[order].reshape(-1, CELL_ROWS, *values.shape[1:]).sum(axis=1)
-            )
-            return cells
-
-        self.cells = _Cells(
-            CELL_ROWS,
-            sums(self.groups),
-            sums(self.rows.psi),
-            sums(self.diagonal),
-            sums(self.rows.lengths),
-            sums(self.below),
-        )
-
-    def single_scores(self, cells: int) -> Float64:
-        """Scores of windows of so many cells that do not overlap."""
-        return self.scores(self.cells.windows(cells, cells))
-
-    def highest_score(self, sizes: tuple[int, ...]) -> float:
-        """Highest score of all rolling windows, once the longest is full."""
-        per_block = BLOCK_ROWS // CELL_ROWS
-        blocks = self.cells.windows(per_block, per_block)
-        skip = sizes[-1]
-        return max(float(self.scores(blocks.windows(k, 1, skip - k)).max()) for k in sizes)
-
-    def scores(self, windows: _Cells) -> Float64:
-        """Scores [places] of windows, with the variance that fresh rows would have had."""
-        n = windows.rows
-        # of the rows that the window's classes have; n / N where the mix is that of the baseline
-        share = (windows.group_counts**2 / self.null.counts).sum(axis=1) / n
-        left = 1.0 - np.minimum(share, WIDEST_SHARE)
-        # E and R are compared with estimates from these very rows, whose error fresh rows meet too
-        predictive = np.sqrt((1.0 + share) / left)
-        mean = (left**-0.5)[:, None] * windows.sums / n
-        mean += windows.group_counts / n @ self.centre_error
-        energy, expected = windows.lengths / n, windows.group_counts @ self.null.energy_mean / n
-        tails = windows.group_counts @ self.null.tails
-        z = self.null.z_scores(
-            np.full(len(energy), float(n)),
-            windows.group_counts,
-            T=(np.einsum("ij,ij->i", mean, mean) * n - windows.diagonal / n) / (n - 1),
-            E=expected + predictive * (energy - expected),
-            tails=tails + predictive[:, None] * (windows.tails - tails),
-        )
-        return np.where(share <= WIDEST_SHARE, surprise(z), -np.inf)

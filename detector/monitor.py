@@ -343,7 +343,8 @@ def row_digests(rows: Float32, predicted: Int64) -> UInt64:
     Rows that differ have the same digest with a probability of about 2^-32 (Lemire and Kaser
     2014): once in a billion requests a row is taken for a repeat.
     """
-    keys = np.random.default_rng(0).integers(0, 2**63, rows.shape[1] + 1, dtype=np.uint64)
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 2**63, rows.shape[1] + 1, dtype=np.uint64)
     bits = np.ascontiguousarray(rows).view(np.uint32)
     digests: UInt64 = bits @ keys[1:] + predicted.astype(np.uint64) * keys[0]
     return digests

@@ -97,6 +97,11 @@ class Typicality:
         p_values: Float64 = (1.0 + ranks) / (1.0 + len(self.reference))
         return p_values
 
+    def energy_at(self, level: float) -> Float64:
+        """Energy [G] that a share `level` of the clean requests of each class exceeds, about."""
+        standard = np.quantile(self.reference, 1.0 - level)
+        return np.asarray(np.exp(self.centre + self.spread * standard))
+
     def tail_probabilities(self) -> Float64:
         """Probability of each ``TAIL_EDGES`` level on clean traffic; p-values are multiples."""
         return tail_levels(len(self.reference))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from detector import ArtefactError, Baseline
+from detector import Baseline, DetectorError
 
 from .errors import SettingsError
 
@@ -45,10 +45,15 @@ class BaselineStore:
         Path or fsspec URL.
     clock : callable
         Seconds, monotonic.
+    average_run_length, lanes : float, int
+        A baseline that cannot promise it is not used.
     """
 
-    def __init__(self, folder: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, folder: str, clock: Callable[[], float], *, average_run_length: float, lanes: int = 1
+    ) -> None:
         self._folder, self._clock = folder, clock
+        self._average_run_length, self._lanes = average_run_length, lanes
         self._found: dict[tuple[str, str], Baseline] = {}
         self._missing_until: dict[tuple[str, str], float] = {}
         self._log = structlog.get_logger("latentwatch.baselines")
@@ -63,12 +68,14 @@ class BaselineStore:
             return None
         url = baseline_url(self._folder, model, version)
         try:
-            self._found[name] = Baseline.load(url)
+            baseline = Baseline.load(url)
+            baseline.threshold(self._average_run_length, self._lanes)
+            self._found[name] = baseline
         except FileNotFoundError:
             self._log.warning(
                 "baseline missing: requests are counted, not judged", url=url, model=model
             )
-        except (ArtefactError, OSError) as error:
+        except (DetectorError, OSError) as error:
             self._log.error("baseline unusable: requests are counted, not judged", error=str(error))
         if name not in self._found:
             if len(self._missing_until) >= MOST_MISSING:

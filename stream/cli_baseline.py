@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["baseline", "fit_with_progress", "load_npz", "read_arrays"]
 
 RUN_LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
+USUAL = 1_000_000
 
 
 @click.group()
@@ -83,6 +84,13 @@ def fit_with_progress(
 @click.option("--layers", help="Layers to use, with commas between; all by default.")
 @click.option("--classes", type=int, help="Classes of the model; by default as many as are seen.")
 @click.option("--longest-window", type=int, default=512, show_default=True, help="In requests.")
+@click.option(
+    "--simulated-requests",
+    type=click.IntRange(1_000),
+    default=1_600_000,
+    show_default=True,
+    help="Clean requests to simulate; run lengths of up to a hundred times as many can be had.",
+)
 @click.option("--drop-constant", is_flag=True, help="Leave out features that never vary.")
 @click.option("--pool-rare-classes", is_flag=True, help="Let rare classes share one mean.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -152,9 +160,43 @@ def describe(fitted: Baseline, console: Console) -> None:
     for column in ("average run length", "about 95 % interval", "threshold of the score"):
         promise.add_column(column, justify="right")
     runs = fitted.calibration.run_lengths
-    for length in RUN_LENGTHS:
+    for length in (length for length in RUN_LENGTHS if length <= runs.longest):
         low, high = runs.interval(length)
         promise.add_row(
             f"{length:,}", f"{low:,.0f} to {high:,.0f}", f"{runs.threshold(length):.2f}"
         )
     console.print(promise)
+    console.print(_smallest_shares(fitted))
+    console.print(_power(fitted))
+
+
+def _smallest_shares(fitted: Baseline) -> Table:
+    """What share of atypical requests windows see, at each average run length."""
+    table = Table(title="smallest share of atypical requests that 9 of 10 windows see")
+    table.add_column("window", justify="right")
+    calibration = fitted.calibration
+    lengths = [length for length in RUN_LENGTHS if length <= calibration.run_lengths.longest]
+    for length in lengths:
+        table.add_column(f"{length:,}", justify="right")
+    thresholds = [calibration.run_lengths.threshold(length) for length in lengths]
+    for rows in sorted(calibration.reference_scores):
+        shares = [calibration.smallest_share(rows, threshold) for threshold in thresholds]
+        table.add_row(str(rows), *("none" if s is None else f"{s:.0%}" for s in shares))
+    return table
+
+
+def _power(fitted: Baseline) -> Table:
+    """How many windows see each share of atypical requests, at the usual run length."""
+    from detector.calibration import REFERENCE_SHARES
+    from detector.simulation import REFERENCE_LEVEL
+
+    usual = min(USUAL, fitted.calibration.run_lengths.longest)
+    table = Table(title=f"power by share of atypical requests, at a run length of {usual:,.0f}")
+    for name in ("window", *(f"{share:.0%}" for share in REFERENCE_SHARES)):
+        table.add_column(name, justify="right")
+    threshold = fitted.calibration.run_lengths.threshold(usual)
+    for rows in sorted(fitted.calibration.reference_scores):
+        power = fitted.calibration.power(rows, threshold)
+        table.add_row(str(rows), *(f"{value:.2f}" for value in power))
+    table.caption = f"atypical: as one clean request in {1 / REFERENCE_LEVEL:.0f}"
+    return table

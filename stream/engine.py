@@ -63,7 +63,12 @@ class Engine:
         self.topics = settings.topics()
         self.progress = Progress()
         self._log = structlog.get_logger("latentwatch.worker")
-        baselines = BaselineStore(settings.baselines, time.monotonic)
+        baselines = BaselineStore(
+            settings.baselines,
+            time.monotonic,
+            average_run_length=settings.average_run_length,
+            lanes=settings.lanes,
+        )
         self._processor = Processor(
             self.topics,
             baselines,

@@ -8,11 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from detector import BaselineError, Calibration, RunLengths, View
-from detector.calibration import calibrate, shifted_order, window_blocks
+from detector.calibration import REFERENCE_SHARES, calibrate, window_blocks
 from detector.decision import window_scores
 from detector.features import BLOCK_ROWS, fit_feature_map, residuals_of_rows
 from detector.leave_out import LeftOut, leave_out
 from detector.null import NullModel, surprise
+from detector.simulation import shifted_order
 from detector.sketch import TAIL_EDGES
 
 LONGEST, ROWS, STREAM, BASELINES, STREAMS = 256, 2400, 6016, 9, 5
@@ -302,9 +303,18 @@ def test_run_lengths_that_mean_nothing_are_refused(run_length: float) -> None:
         exponential_runs(100, 4_000).threshold(run_length)
 
 
+def test_run_lengths_far_beyond_what_was_simulated_are_refused() -> None:
+    runs = exponential_runs(100, 4_000)
+
+    assert runs.longest == 100 * 100 * 4_000
+    assert runs.threshold(runs.longest) > runs.threshold(runs.longest / 2)
+    with pytest.raises(BaselineError, match="40,000,001 requests a lane cannot be promised"):
+        runs.threshold(runs.longest + 1)
+
+
 def test_p_values_count_the_null_scores_that_reach_the_score() -> None:
     null = {32: np.arange(1.0, 10.0), 128: np.arange(11.0, 20.0)}
-    calibration = Calibration(null, exponential_runs(100, 4_000))
+    calibration = Calibration(null, exponential_runs(100, 4_000), {})
 
     assert calibration.p_value(32, 8.5) == 2 / 10
     assert calibration.p_value(32, 8.0) == 3 / 10
@@ -314,6 +324,22 @@ def test_p_values_count_the_null_scores_that_reach_the_score() -> None:
     assert calibration.p_value(64, 10.0) == pytest.approx((0.1 + 1.0) / 2)
     assert calibration.p_value(100_000, 10.0) == 1.0
     assert calibration.p_value(8, 10.0) == 1 / 10
+
+
+def test_the_power_against_the_reference_shift_grows_with_its_share_and_with_the_window(
+    calibrations: list[Calibration],
+) -> None:
+    for calibration in calibrations[:3]:
+        threshold = calibration.run_lengths.threshold(10_000)
+        powers = np.stack([calibration.power(size, threshold) for size in (32, 64, 128, 256)])
+        assert powers.shape == (4, len(REFERENCE_SHARES))
+        assert powers[:, 0].max() < 0.1
+        assert powers[:, -1].min() == 1.0
+        assert (np.diff(powers, axis=1) > -0.15).all()
+        shares = [calibration.smallest_share(size, threshold) or 9.0 for size in (32, 64, 128, 256)]
+        assert shares == sorted(shares, reverse=True)
+        assert 0.02 < shares[-1] < shares[0] <= 1.0
+        assert calibration.smallest_share(32, 1e9) is None
 
 
 def test_streams_of_shifted_mix_give_half_of_the_traffic_to_one_class_after_another() -> None:

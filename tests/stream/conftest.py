@@ -133,7 +133,7 @@ def make_processor(baselines_folder: str, policy: Policy) -> Callable[[], Proces
     def make() -> Processor:
         return Processor(
             Settings().topics(),
-            BaselineStore(baselines_folder, lambda: 0.0),
+            BaselineStore(baselines_folder, lambda: 0.0, average_run_length=100_000),
             policy,
             limits=Limits(),
             newest_ns=lambda: 1_750_000_000 * 10**9,

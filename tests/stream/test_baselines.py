@@ -26,7 +26,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> BaselineStore:
-    return BaselineStore(str(tmp_path), clock)
+    return BaselineStore(str(tmp_path), clock, average_run_length=100_000)
 
 
 def sha256_of(found: Baseline | None) -> str:
@@ -88,3 +88,16 @@ def test_a_damaged_baseline_is_none_until_it_is_repaired(
     assert store.find("signs", "1") is None
     clock.now += RETRY_SECONDS
     assert sha256_of(store.find("signs", "1")) == traffic.baseline.sha256
+
+
+def test_a_baseline_that_cannot_promise_the_run_length_is_not_used(
+    tmp_path: Path, clock: Clock, traffic: Any
+) -> None:
+    traffic.baseline.save(baseline_url(str(tmp_path), "signs", "1"))
+    longest = traffic.baseline.calibration.run_lengths.longest
+
+    def store_of(lanes: int) -> BaselineStore:
+        return BaselineStore(str(tmp_path), clock, average_run_length=0.5 * longest, lanes=lanes)
+
+    assert store_of(2).find("signs", "1") is not None
+    assert store_of(3).find("signs", "1") is None

@@ -70,7 +70,8 @@ def test_a_fitted_baseline_stands_where_workers_look(fitted: tuple[Path, Result]
 def test_show_tells_what_a_baseline_promises(fitted: tuple[Path, Result]) -> None:
     result = run("baseline", "show", fitted[0] / "signs" / "7.safetensors")
     assert result.exit_code == 0
-    for text in ("baseline of signs/7", "deep (6)", "1,024, 2", "32 to 64 requests", "1,000,000"):
+    for text in ("baseline of signs/7", "deep (6)", "1,024, 2", "32 to 64 requests", "1,000,000",
+                 "smallest share of atypical requests", "power by share"):  # fmt: skip
         assert text in result.stdout
 
 

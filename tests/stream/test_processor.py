@@ -25,7 +25,7 @@ def make(traffic: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[],
     traffic.baseline.save(baseline_url(folder, "signs", "1"))
     return lambda: Processor(
         TOPICS,
-        BaselineStore(folder, lambda: 0.0),
+        BaselineStore(folder, lambda: 0.0, average_run_length=100_000),
         Policy(average_run_length=100_000, calm_requests=64, grace_ns=0),
         limits=Limits(),
         newest_ns=lambda: FUTURE_NS,
@@ -193,7 +193,7 @@ def test_a_silent_lane_tells_once(traffic: Any, make: Callable[[], Processor]) -
 def test_a_baseline_that_comes_later_is_taken_up(traffic: Any, tmp_path: Path) -> None:
     now = 0.0
     policy = Policy(average_run_length=100_000)
-    store = BaselineStore(str(tmp_path), lambda: now)
+    store = BaselineStore(str(tmp_path), lambda: now, average_run_length=100_000)
     processor = Processor(TOPICS, store, policy, limits=Limits(), newest_ns=lambda: FUTURE_NS)
     processor.take([incoming(traffic, 0)])
     traffic.baseline.save(baseline_url(str(tmp_path), "signs", "1"))

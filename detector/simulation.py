@@ -1,0 +1,163 @@
+"""Clean streams out of baseline rows, for `detector.calibration`.
+
+Streams are permutations of the baseline rows, each seen by a map fitted without it; they are
+drawn without replacement, for duplicates in small windows would ruin the threshold. A window of n
+of N rows drawn so varies less than fresh data, by the factor ``1 - n / N``; the deviations are
+widened to undo that, or the thresholds of long windows would be far too low.
+
+Every other stream has a shifted class mix, for that is benign and must not alarm more often: one
+class after another makes half of the traffic. Class means are known less well than the mean of all
+classes, and the energies of one class are less normal than those of many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.features import BLOCK_ROWS, Float64, Int64
+from detector.leave_out import LeftOut
+from detector.null import NullModel, surprise
+from detector.sketch import TAIL_EDGES
+
+CELL_ROWS = 8
+"""Rows of the smallest window that a one-off test has a null distribution for."""
+
+WIDEST_SHARE = 0.6
+"""Largest share of their baseline rows that windows may draw: what is left says little of them."""
+
+REFERENCE_LEVEL = 0.01
+"""Requests of the reference shift are as atypical as one clean request in a hundred."""
+
+
+def shifted_order(groups: Int64, length: int, rng: np.random.Generator) -> Int64:
+    """Row numbers [length] of a stream in which one class after another makes half of the traffic.
+
+    A row that came is kept away as long as enough others are left.
+    """
+    order = np.empty(0, dtype=np.int64)
+    waiting = rng.permutation(len(groups)).astype(np.int64)
+    while len(order) < length:
+        for group in rng.permutation(groups.max() + 1):
+            # those at the end of the queue came last
+            fresh = waiting[: len(waiting) - min(len(order), len(waiting) // 4)]
+            own, other = (fresh[(groups[fresh] == group) == same] for same in (True, False))
+            count = min(len(own), len(other)) or max(len(own), len(other))
+            chosen = rng.permutation(np.concatenate([own[:count], other[:count]]))
+            order = np.concatenate([order, chosen])
+            waiting = np.concatenate([waiting[~np.isin(waiting, chosen)], chosen])
+    return order[:length]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Sums over consecutive rows of a stream; the first axis is the place in the stream."""
+
+    rows: int
+    group_counts: Float64
+    sums: NDArray[np.float32]
+    diagonal: Float64
+    lengths: Float64
+    tails: Float64
+
+    def windows(self, cells: int, stride: int, skip: int = 0) -> Cells:
+        """Sums of `cells` consecutive cells, each `stride` apart, leaving out the first `skip`."""
+
+        def moving(values: NDArray[Any]) -> NDArray[Any]:
+            if stride == cells:
+                whole = values[: len(values) // cells * cells]
+                apart: NDArray[Any] = whole.reshape(-1, cells, *values.shape[1:]).sum(axis=1)
+                return apart[skip:]
+            total: NDArray[Any] = np.cumsum(values, axis=0)
+            total[cells:] -= total[:-cells].copy()
+            return total[cells - 1 :][skip:]
+
+        return Cells(
+            self.rows * cells,
+            moving(self.group_counts),
+            moving(self.sums),
+            moving(self.diagonal),
+            moving(self.lengths),
+            moving(self.tails),
+        )
+
+
+class Simulation:
+    """Clean streams out of baseline rows, corrected for their finite number."""
+
+    def __init__(self, rows: LeftOut, null: NullModel) -> None:
+        self.rows, self.null = rows, null
+        self.groups = np.eye(len(null.counts))[rows.groups]
+        self.diagonal = np.einsum("ij,ij->i", rows.psi, rows.psi).astype(np.float64)
+        rank = null.typicality.rank(rows.energy, rows.groups)
+        # a row's rank among the others: it counts itself, a new request's p-value adds one
+        self.below = ((rank / len(rank))[:, None] <= TAIL_EDGES).astype(np.float64)
+        energy = null.typicality.energy_at(REFERENCE_LEVEL)[rows.groups]
+        self.far = np.minimum(energy, rows.radius**2)
+        self.draw(np.arange(CELL_ROWS), np.ones(len(rows.psi)))
+
+    def draw(
+        self, order: Int64, signs: Float64, stretched: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Lay the rows out as a stream, compared with class centres that are off anew.
+
+        `stretched` says which places of the stream are of the reference shift.
+        """
+        # the class centres are estimates: off by the mean of n_c residuals (wild bootstrap)
+        weights = (self.groups * signs[:, None] / self.null.counts).astype(np.float32)
+        self.centre_error = (weights.T @ self.rows.psi).astype(np.float64)
+
+        def sums(values: NDArray[Any]) -> NDArray[Any]:
+            cells: NDArray[Any] = values.reshape(-1, CELL_ROWS, *values.shape[1:]).sum(axis=1)
+            return cells
+
+        psi, diagonal = self.rows.psi[order], self.diagonal[order]
+        lengths, below = self.rows.lengths[order], self.below[order]
+        if stretched is not None:
+            factor = np.sqrt(np.where(stretched, self.far[order] / lengths, 1.0))
+            psi = psi * factor.astype(np.float32)[:, None]
+            diagonal, lengths = diagonal * factor**2, lengths * factor**2
+            below = np.where(stretched[:, None], TAIL_EDGES >= REFERENCE_LEVEL, below)
+        self.cells = Cells(
+            CELL_ROWS,
+            sums(self.groups[order]),
+            sums(psi),
+            sums(diagonal),
+            sums(lengths),
+            sums(below),
+        )
+
+    def single_scores(self, cells: int) -> Float64:
+        """Scores of windows of so many cells that do not overlap."""
+        return self.scores(self.cells.windows(cells, cells))
+
+    def highest_score(self, sizes: tuple[int, ...]) -> float:
+        """Highest score of all rolling windows, once the longest is full."""
+        per_block = BLOCK_ROWS // CELL_ROWS
+        blocks = self.cells.windows(per_block, per_block)
+        skip = sizes[-1]
+        return max(float(self.scores(blocks.windows(k, 1, skip - k)).max()) for k in sizes)
+
+    def scores(self, windows: Cells) -> Float64:
+        """Scores [places] of windows, with the variance that fresh rows would have had."""
+        n = windows.rows
+        # of the rows that the window's classes have; n / N where the mix is that of the baseline
+        share = (windows.group_counts**2 / self.null.counts).sum(axis=1) / n
+        left = 1.0 - np.minimum(share, WIDEST_SHARE)
+        # E and R are compared with estimates from these very rows, whose error fresh rows meet too
+        predictive = np.sqrt((1.0 + share) / left)
+        mean = (left**-0.5)[:, None] * windows.sums / n
+        mean += windows.group_counts / n @ self.centre_error
+        energy, expected = windows.lengths / n, windows.group_counts @ self.null.energy_mean / n
+        tails = windows.group_counts @ self.null.tails
+        z = self.null.z_scores(
+            np.full(len(energy), float(n)),
+            windows.group_counts,
+            T=(np.einsum("ij,ij->i", mean, mean) * n - windows.diagonal / n) / (n - 1),
+            E=expected + predictive * (energy - expected),
+            tails=tails + predictive[:, None] * (windows.tails - tails),
+        )
+        return np.where(share <= WIDEST_SHARE, surprise(z), -np.inf)
