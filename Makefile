@@ -6,7 +6,10 @@ READY := $(VENV)/.ready
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lock clean
+PEERS := .venv-peers
+DATA ?= ../shared/data/cifar10-activations.npz
+
+.PHONY: help install demo test lint lock peers evaluate clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -37,5 +40,29 @@ lock: $(READY)   ## renew constraints.txt from .venv
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 	@touch $(READY)
 
+peers: $(PEERS)/.ready  ## prepare .venv-peers with the detectors to compare with
+
+$(PEERS)/.ready: stream/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement stream/peers/requirements.txt
+	@touch $@
+
+evaluate: $(READY) peers  ## all figures of docs/ (an hour and a half; DATA=activations.npz)
+	mkdir -p build
+	$(BIN)/python -m producers.signs export --out build/signs.npz --cache build/signs
+	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate $(DATA) --layers layer1,layer3,layer4 \
+		--markdown docs/figures-cifar10.md
+	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate $(DATA) --layers layer4 --measures power \
+		--against ladis,alibi,frouros,frouros-median --against-sets pgd_eps03 \
+		--markdown docs/figures-cifar10-layer4.md
+	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate build/signs.npz \
+		--markdown docs/figures-signs.md
+	$(BIN)/latentwatch baseline fit build/signs.npz --model traffic-signs --model-version 1 \
+		--baselines build/baselines --drop-constant --pool-rare-classes --force
+	$(BIN)/python -m producers.signs adapt --out build/adaptive.npz --cache build/signs \
+		--baseline build/baselines/traffic-signs/1.safetensors
+	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate build/signs.npz build/adaptive.npz \
+		--measures power --markdown docs/figures-adaptive.md
+
 clean:           ## remove what make made
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info

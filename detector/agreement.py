@@ -181,10 +181,13 @@ class Agreement:
         counts = np.bincount(groups)
         centre = np.stack([np.bincount(groups, c) / counts for c in compared.T], axis=1)
         deviation = compared - centre[groups]
-        squares: Float64 = np.stack([np.bincount(groups, c) for c in (deviation**2).T], axis=1)
+        squares = np.stack([np.bincount(groups, c) for c in (deviation**2).T], axis=1)
         spread = np.maximum(np.sqrt(squares / (counts[:, None] - 1)), LEAST_SPREAD)
         agreement = cls(tuple(distances for distances, _ in fitted), centre, spread)
-        return agreement, _cut(_studentised(deviation, squares, groups, counts))
+        # mean and deviation of n rows fit these better than fresh ones: those vary more, by the
+        # variance of a prediction (1 + 1 / n) and that of the estimated deviation
+        fresh = np.sqrt((counts + 1.0) / (counts - 3.0))[groups, None]
+        return agreement, _cut(fresh * deviation / spread[groups])
 
     @property
     def width(self) -> int:
@@ -213,15 +216,3 @@ class Agreement:
 def _cut(standard: Float64) -> Float32:
     cut: Float32 = np.clip(standard, -STANDARD_CLIP, STANDARD_CLIP).astype(np.float32)
     return cut
-
-
-def _studentised(deviation: Float64, squares: Float64, groups: Int64, counts: Int64) -> Float64:
-    """Deviations [N, k] from the class means, standardised as if each row were a fresh one.
-
-    Leaving a row out of a class of n moves the mean by ``d / (n - 1)`` and takes
-    ``n / (n - 1) d^2`` from the sum of squares (Cook and Weisberg 1982, section 2.2).
-    """
-    n = counts[groups][:, None].astype(np.float64)
-    left = np.maximum(squares[groups] - n / (n - 1.0) * deviation**2, 0.0)
-    spread = np.maximum(np.sqrt(left / (n - 2.0)), LEAST_SPREAD)
-    return np.asarray(n / (n - 1.0) * deviation / spread)

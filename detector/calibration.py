@@ -20,6 +20,9 @@ from detector.simulation import CELL_ROWS, Simulation, shifted_order
 LONGEST_RUN = 8192
 """Requests of one simulated stream at most."""
 
+MIXED_RUN = 3
+"""One simulated stream of so many has the class mix of the baseline; that of the others shifts."""
+
 LEAST_RUNS = 100
 """Simulated streams at least, for the tail of their maxima."""
 
@@ -199,7 +202,7 @@ def calibrate(
     scores: dict[int, list[Float64]] = {n: [] for n in _single_sizes(sizes)}
     groups = views[0][0].groups
     for run in range(runs):
-        mixed = run % 2 == 0
+        mixed = run % MIXED_RUN == 0
         order = rng.permutation(baseline_rows) if mixed else shifted_order(groups, length, rng)
         signs = rng.choice(np.array([-1.0, 1.0]), baseline_rows)
         for simulation in simulations:

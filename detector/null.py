@@ -41,6 +41,9 @@ TRIPLED_ROWS = 1600
 PAIR_FACTORS = 8
 """Rank of the table of ``E k^2`` by pairs of classes: it must not cost their number squared."""
 
+FACTOR_STEPS = 20
+"""Steps of the iteration that finds the factors."""
+
 PRIOR_PAIRS = 500
 """Pairs of rows that the mean over all classes is worth beside a class's own pairs."""
 
@@ -305,9 +308,22 @@ def _class_pairs(
         mean = sums[kind].sum() / max(pairs[kind].sum(), 1.0)
         sums[kind] += PRIOR_PAIRS * mean
     table = sums / (pairs + PRIOR_PAIRS)
-    eigenvalues, vectors = np.linalg.eigh(table)
-    kept = np.argsort(eigenvalues)[::-1][:PAIR_FACTORS]
-    factors = vectors[:, kept] * np.sqrt(np.maximum(eigenvalues[kept], 0.0))
+    return _factored(table)
+
+
+def _factored(table: Float64) -> tuple[Float64, Float64]:
+    """Factors F [G, f] and own [G] with ``F F' + diag(own)`` close to a symmetric table [G, G].
+
+    Iterated principal factors (Harman 1976, chapter 8): the diagonal, which is several times as
+    large as the rest, must not decide the factors, or all pairs of classes are off.
+    """
+    rest = (table.sum(axis=1) - np.diag(table)) / max(len(table) - 1, 1)
+    common = table + np.diag(rest - np.diag(table))
+    for _ in range(FACTOR_STEPS):
+        eigenvalues, vectors = np.linalg.eigh(common)
+        kept = np.argsort(eigenvalues)[::-1][:PAIR_FACTORS]
+        factors = vectors[:, kept] * np.sqrt(np.maximum(eigenvalues[kept], 0.0))
+        np.fill_diagonal(common, (factors**2).sum(axis=1))
     # a product's last bits depend on the layout in memory, and a loaded artefact is contiguous
     return np.ascontiguousarray(factors), np.diag(table) - (factors**2).sum(axis=1)
 

@@ -5,7 +5,7 @@ drawn without replacement, for duplicates in small windows would ruin the thresh
 of N rows drawn so varies less than fresh data, by the factor ``1 - n / N``; the deviations are
 widened to undo that, or the thresholds of long windows would be far too low.
 
-Every other stream has a shifted class mix, for that is benign and must not alarm more often: one
+Two streams of three have a shifted class mix, for that is benign and must not alarm more often: one
 class after another makes half of the traffic. Class means are known less well than the mean of all
 classes, and the energies of one class are less normal than those of many.
 """
@@ -95,6 +95,11 @@ class Simulation:
         rank = null.typicality.rank(rows.energy, rows.groups)
         # a row's rank among the others: it counts itself, a new request's p-value adds one
         self.below = ((rank / len(rank))[:, None] <= TAIL_EDGES).astype(np.float64)
+        counts = null.counts.astype(np.float64)
+        # left-out vectors are as long as their inner products with others need, which is longer
+        # than a fresh residual: so much is the expected T of their class means too large
+        length = self.groups.T @ self.diagonal / counts
+        self.excess = (length - null.energy_mean) / counts
         energy = null.typicality.energy_at(REFERENCE_LEVEL)[rows.groups]
         self.far = np.minimum(energy, rows.radius**2)
         self.draw(np.arange(CELL_ROWS), np.ones(len(rows.psi)))
@@ -146,17 +151,20 @@ class Simulation:
         n = windows.rows
         # of the rows that the window's classes have; n / N where the mix is that of the baseline
         share = (windows.group_counts**2 / self.null.counts).sum(axis=1) / n
-        left = 1.0 - np.minimum(share, WIDEST_SHARE)
+        # the variance of a sum of rows that are drawn without replacement, and centred in sample
+        shares = windows.group_counts / n
+        left = (1.0 - np.minimum(share, WIDEST_SHARE)) * (1.0 + shares @ (1.0 / self.null.counts))
         # E and R are compared with estimates from these very rows, whose error fresh rows meet too
         predictive = np.sqrt((1.0 + share) / left)
         mean = (left**-0.5)[:, None] * windows.sums / n
-        mean += windows.group_counts / n @ self.centre_error
-        energy, expected = windows.lengths / n, windows.group_counts @ self.null.energy_mean / n
+        mean += shares @ self.centre_error
+        T = (np.einsum("ij,ij->i", mean, mean) * n - windows.diagonal / n) / (n - 1)
+        energy, expected = windows.lengths / n, shares @ self.null.energy_mean
         tails = windows.group_counts @ self.null.tails
         z = self.null.z_scores(
             np.full(len(energy), float(n)),
             windows.group_counts,
-            T=(np.einsum("ij,ij->i", mean, mean) * n - windows.diagonal / n) / (n - 1),
+            T=T - shares**2 @ self.excess,
             E=expected + predictive * (energy - expected),
             tails=tails + predictive[:, None] * (windows.tails - tails),
         )

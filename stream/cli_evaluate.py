@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -11,28 +14,46 @@ from rich.progress import Progress
 
 from .cli_baseline import load_npz
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 __all__ = ["evaluate"]
 
 
-class _Measures(click.ParamType):
-    """Some of the measures, with commas between."""
+class _Names(click.ParamType):
+    """Some of several names, with commas between; the choices are imported when they are needed."""
 
-    name = "measures"
+    name = "names"
+
+    def __init__(self, choices: Callable[[], tuple[str, ...]]) -> None:
+        self.choices = choices
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Check the names; all of them where nothing is given."""
-        from detector.evaluation import MEASURES
-
+        """Split and check."""
         chosen = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
-        if unknown := set(chosen) - set(MEASURES):
-            self.fail(f"{', '.join(sorted(unknown))}: choose among {', '.join(MEASURES)}")
+        if unknown := set(chosen) - set(self.choices()):
+            self.fail(f"{', '.join(sorted(unknown))}: choose among {', '.join(self.choices())}")
         return chosen
 
 
+def _measures() -> tuple[str, ...]:
+    from detector.evaluation import MEASURES
+
+    return MEASURES
+
+
+def _methods() -> tuple[str, ...]:
+    from .evaluate_against import METHODS
+
+    return METHODS
+
+
 @click.command()
-@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option("--layers", help="Layers to use, with commas between; all by default.")
 @click.option(
     "--alpha",
@@ -50,48 +71,139 @@ class _Measures(click.ParamType):
 )
 @click.option(
     "--measures",
-    type=_Measures(),
+    type=_Names(_measures),
     default="power,arl,delay,requests",
     show_default=True,
     help="What to measure: power of windows, realised run lengths, delays, requests and hours.",
 )
+@click.option(
+    "--against",
+    type=_Names(_methods),
+    default=(),
+    help="Other methods on the same windows: ladis, alibi, frouros, frouros-median, "
+    "mmd-permutation.",
+)
+@click.option(
+    "--against-windows",
+    type=click.IntRange(10),
+    default=200,
+    show_default=True,
+    help="Windows per size and mixture of that comparison.",
+)
+@click.option(
+    "--against-sets", help="Attacks of that comparison, with commas between; all by default."
+)
+@click.option(
+    "--peers-python",
+    type=click.Path(path_type=Path),
+    help="Interpreter that has alibi-detect and frouros; 'make peers' prepares the default.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+@click.option(
+    "--markdown",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the tables to a Markdown file as well.",
+)
 def evaluate(
-    data: Path,
+    data: tuple[Path, ...],
     layers: str | None,
-    alpha: float,
-    windows: int,
-    measures: Any,
-    seed: int,
+    against: tuple[str, ...],
+    against_windows: int,
+    against_sets: str | None,
+    peers_python: Path | None,
     as_json: bool,
+    markdown: Path | None,
+    **options: Any,
 ) -> None:
-    """Measure on DATA, an npz file of arrays <set>.<layer> [n, d] and <set>.predicted [n].
+    """Measure on DATA, npz files of arrays <set>.<layer> [n, d] and <set>.predicted [n].
 
     The set "baseline" fits, "clean" is benign traffic, sets whose name begins with "drift" are
     ordinary drift, and every other set is an attack.
     """
     import orjson
 
+    from .evaluation_tables import comparison_tables, tables
+    from .evaluation_tables import markdown as as_markdown
+
+    arrays, chosen = _load(data), layers.split(",") if layers else None
+    outcome = _measure(arrays, chosen, options)
+    found, shown = outcome.as_dict(), list(tables(outcome, options["alpha"]))
+    if against:
+        limits: dict[str, Any] = {"windows": against_windows, "layers": chosen}
+        limits["attacks"] = against_sets.split(",") if against_sets else None
+        compared = _compare(arrays, against, peers_python, {**options, **limits})
+        found["against"] = compared
+        shown += comparison_tables(compared, options["alpha"])
+    if markdown is not None:
+        markdown.write_text(_heading(data, layers, options) + as_markdown(shown))
+    if as_json:
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    else:
+        _print(shown)
+
+
+def _load(data: tuple[Path, ...]) -> dict[str, Any]:
+    """Arrays of all files together."""
+    arrays: dict[str, Any] = {}
+    for path in data:
+        found = load_npz(path)
+        if twice := sorted(set(arrays) & set(found)):
+            raise click.ClickException(f"{path} has {twice[0]}, and so has a file before it")
+        arrays |= found
+    return arrays
+
+
+def _measure(arrays: dict[str, Any], layers: list[str] | None, options: dict[str, Any]) -> Any:
     from detector import evaluate as run
 
-    from .evaluation_tables import tables
-
-    arrays = load_npz(data)
     with Progress(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("fitting, then measuring", total=None)
-        outcome = run(
+        return run(
             arrays,
-            layers=layers.split(",") if layers else None,
-            alpha=alpha,
-            seed=seed,
-            windows=windows,
-            measures=measures,
+            layers=layers,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
+            **options,
         )
-    if as_json:
-        click.echo(orjson.dumps(outcome.as_dict(), option=orjson.OPT_INDENT_2))
-        return
+
+
+def _compare(
+    arrays: dict[str, Any], methods: tuple[str, ...], python: Path | None, options: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    from .evaluate_against import against
+    from .peers import DEFAULT_PYTHON
+
+    names = ("layers", "attacks", "alpha", "seed", "windows")
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def progress(method: str, done: int, total: int) -> None:
+            if method not in tasks:
+                tasks[method] = bars.add_task(method, total=total)
+            bars.update(tasks[method], completed=done, total=total)
+
+        return against(
+            arrays,
+            methods,
+            **{name: options[name] for name in names},
+            python=python or DEFAULT_PYTHON,
+            progress=progress,
+        )
+
+
+def _heading(data: tuple[Path, ...], layers: str | None, options: dict[str, Any]) -> str:
+    """Say what was measured, and when."""
+    from .version import VERSION
+
+    day = datetime.now(UTC).date().isoformat()
+    words = ["latentwatch", "evaluate", *(path.name for path in data)]
+    words += ["--layers", layers] if layers else []
+    for name in ("windows", "alpha", "seed"):
+        words += [f"--{name}", f"{options[name]:g}"]
+    return f"`{shlex.join(words)}`, version {VERSION}, {day}.\n\n"
+
+
+def _print(shown: list[Table]) -> None:
     console = Console()
-    for table in tables(outcome, alpha):
+    for table in shown:
         console.print(table)

@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from detector import Evaluation
 
-__all__ = ["tables"]
+__all__ = ["comparison_tables", "markdown", "tables"]
 
 
 def tables(outcome: Evaluation, alpha: float) -> Iterator[Table]:
@@ -35,6 +35,46 @@ def tables(outcome: Evaluation, alpha: float) -> Iterator[Table]:
         yield _contamination(outcome.contamination)
     if outcome.pattern is not None:
         yield _patterns(outcome.pattern, outcome.suspects or {})
+
+
+def comparison_tables(found: Mapping[str, Mapping[str, Any]], alpha: float) -> Iterator[Table]:
+    """Tables of several methods on the same windows; see `stream.evaluate_against`."""
+    first = next(iter(found.values()))
+    yield _table(
+        f"false alarms of each method, {first['windows']} clean windows a size, alpha {alpha:g}",
+        ["set", *(f"W={size}" for size in first["false_alarm"]), "rows used", "seconds"],
+        (
+            [
+                method,
+                *(f"{rate:.3f}" for rate in figures["false_alarm"].values()),
+                f"{figures['reference_rows']:,}",
+                f"{figures['seconds']:,.0f}",
+            ]
+            for method, figures in found.items()
+        ),
+    )
+    for attack, rates in first["power"].items():
+        yield _table(
+            f"power of each method: {attack}",
+            ["set", *(mixture.replace("@", "\n@") for mixture in rates)],
+            (
+                [method, *(f"{rate:.2f}" for rate in figures["power"][attack].values())]
+                for method, figures in found.items()
+            ),
+        )
+
+
+def markdown(shown: Iterable[Table]) -> str:
+    """Tables as Markdown: title, table, caption."""
+    parts = []
+    for table in shown:
+        cells = [list(column.cells) for column in table.columns]
+        header = [str(column.header).replace("\n", " ") for column in table.columns]
+        aligned = ["---" if column.justify == "left" else "---:" for column in table.columns]
+        rows = [header, aligned, *map(list, zip(*cells, strict=True))]
+        lines = [f"**{table.title}**", "", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+        parts.append("\n".join([*lines, *(["", str(table.caption)] if table.caption else [])]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

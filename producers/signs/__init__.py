@@ -11,10 +11,13 @@ command     what it does
 `play`      computes the attack, then plays some hours of requests through the network and the
             production publisher
 `export`    writes activations of clean, attacked and drifted pictures for ``latentwatch evaluate``
+`adapt`     writes activations of attacks that know the baseline and evade the detector
 ==========  ========================================================================================
 
 Modules, in the order in which they build on each other: `templates`, `filters` and `drawing` (the
-pictures), `network`, `training` and `checkpoints` (the model), `attack`, `traffic` (when requests
-come), `workload` (what they carry), `service` (which serves them), `datasets`, `pictures` and
-`manifest` (files), `times` and `cli` (the commands).
+pictures), `network`, `training` and `checkpoints` (the model), `attack`, `search` and
+`feature_matching` (attacks on the network), `detector_view` and `adaptive` (attacks on the detector
+as well), `corruptions` (ordinary drift), `traffic` (when requests come), `workload` (what they
+carry), `service` (which serves them), `datasets`, `pictures` and `manifest` (files), `times` and
+`cli` (the commands).
 """

@@ -21,9 +21,18 @@ from rich.progress import (
 
 from producers.errors import ProducerError
 from producers.publisher import BackgroundPublisher
+from producers.signs.adaptive import STEPS, WINDOW, Knowledge
 from producers.signs.attack import AttackSettings
 from producers.signs.checkpoints import load, load_or_train
-from producers.signs.datasets import SetSizes, evaluation_arrays, save_arrays, validation_arrays
+from producers.signs.datasets import (
+    ActivationSets,
+    SetSizes,
+    adaptive_sets,
+    evaluation_sets,
+    save_arrays,
+    validation_arrays,
+)
+from producers.signs.detector_view import DetectorView
 from producers.signs.drawing import derived_seed
 from producers.signs.manifest import Manifest
 from producers.signs.pictures import save_samples
@@ -232,7 +241,7 @@ def play_command(
     type=click.IntRange(min=1),
     default=SetSizes.shifted,
     show_default=True,
-    help="Rows of the attack and of each kind of drift.",
+    help="Rows of each attack and of each drift.",
 )
 @_training
 @_eps
@@ -248,17 +257,81 @@ def export(
     clean_rows: int,
     shifted_rows: int,
 ) -> None:
-    """Write activations of clean, attacked and drifted signs for `latentwatch evaluate`."""
+    """Write activations of clean, attacked and drifted signs for `latentwatch evaluate`.
+
+    The sets of attacks are named after --eps. What each attack achieved stands in a .json file
+    beside --out.
+    """
     settings = TrainingSettings(seed=seed, images=training_images, epochs=epochs)
     sizes = SetSizes(baseline_rows, clean_rows, shifted_rows)
     with _reported_errors(), _progress() as progress:
         model, _ = load_or_train(settings, cache, progress)
-        arrays = evaluation_arrays(
-            model, AttackSettings(eps=eps), sizes, seed=seed, progress=progress
+        sets = evaluation_sets(model, AttackSettings(eps=eps), sizes, seed=seed, progress=progress)
+        sets.save(out)
+    _report_sets(out, sets)
+
+
+@main.command()
+@click.option("--out", type=_FILE, required=True, help="File to write, .npz.")
+@click.option(
+    "--baseline",
+    type=_FILE,
+    required=True,
+    help="What `latentwatch baseline fit` wrote for this network, .safetensors.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    help="Rows of each attack.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=STEPS,
+    show_default=True,
+    help="Gradient steps of each attack.",
+)
+@_training
+@_eps
+@_common
+def adapt(
+    out: Path,
+    cache: Path,
+    seed: int,
+    eps: float,
+    training_images: int,
+    epochs: int,
+    baseline: Path,
+    rows: int,
+    steps: int,
+) -> None:
+    """Write activations of attacks that know the baseline and evade the detector.
+
+    Each set is named adaptive_.... What each attack achieved stands in a .json file beside --out:
+    {set: {"success": share of wrong predictions, "eps": ..., "rows": ...}}.
+    """
+    settings = TrainingSettings(seed=seed, images=training_images, epochs=epochs)
+    with _reported_errors(), _progress() as progress:
+        detector = DetectorView.read(baseline)
+        model, _ = load_or_train(settings, cache, progress)
+        sets = adaptive_sets(
+            Knowledge(model, detector),
+            AttackSettings(eps=eps, steps=steps, batch_size=WINDOW),
+            rows=rows,
+            seed=seed,
+            progress=progress,
         )
-        save_arrays(out, arrays)
-    names = dict.fromkeys(name.split(".")[0] for name in arrays)
+        sets.save(out)
+    _report_sets(out, sets)
+
+
+def _report_sets(out: Path, sets: ActivationSets) -> None:
+    names = dict.fromkeys(name.split(".")[0] for name in sets.arrays)
     console.print(f"{out}: {', '.join(names)}", soft_wrap=True)
+    for name, figures in sets.attacks.items():
+        console.print(f"{name} fools the network with {figures.success:.1%} of its pictures")
 
 
 def _report(played: Played, plan: TrafficPlan) -> None:

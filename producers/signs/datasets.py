@@ -1,23 +1,26 @@
 """Activation files in the form that ``latentwatch evaluate`` and ``baseline fit`` read.
 
-Arrays ``<set>.<layer>`` (float16 [n, d]) and ``<set>.predicted`` (int16 [n]).
+Arrays ``<set>.<layer>`` (float16 [n, d]) and ``<set>.predicted`` (int16 [n]). What an attack
+achieved stands in a JSON file beside them: ``{set: {"success": ..., "eps": ..., "rows": ...}}``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
+import orjson
 from rich.progress import Progress
 from torch import Tensor
 
-from producers.signs.attack import AttackSettings, attack, recognised
+from producers.signs.adaptive import Knowledge, adaptive_attacks, run_attack
+from producers.signs.attack import AttackSettings, Method, Recognised, attack, recognised
+from producers.signs.corruptions import STRENGTHS, corrupt
 from producers.signs.drawing import derived_seed, draw_signs
-from producers.signs.filters import blur, round_to_8_bits
+from producers.signs.feature_matching import match_features
 from producers.signs.network import Observed, SignNetwork, observe
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -25,12 +28,69 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class SetSizes:
-    """Rows of the sets that `evaluation_arrays` makes."""
+    """Rows of the sets that `evaluation_sets` makes."""
 
     baseline: int = 4000
     clean: int = 4000
     shifted: int = 600
     """Rows of each attack and each drift."""
+
+
+@dataclass(frozen=True)
+class AttackFigures:
+    """What an attack achieved.
+
+    Parameters
+    ----------
+    success
+        Share of the pictures, all of them recognised before, that the network now takes for
+        something else; 0 to 1.
+    eps
+        Largest change of a pixel.
+    rows
+        Number of pictures.
+    """
+
+    success: float
+    eps: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class ActivationSets:
+    """Activations of several sets of pictures, seen through the production hook.
+
+    Parameters
+    ----------
+    arrays
+        As they stand in the file.
+    attacks
+        Figures of those sets that are attacks.
+    """
+
+    arrays: Arrays = field(default_factory=dict)
+    attacks: dict[str, AttackFigures] = field(default_factory=dict)
+
+    def add(self, name: str, model: SignNetwork, images: Tensor) -> Observed:
+        """Add what the service sees of pictures."""
+        observed = observe(model, images)
+        self.arrays.update(_named(name, observed))
+        return observed
+
+    def add_attack(
+        self, name: str, model: SignNetwork, images: Tensor, target: Recognised, eps: float
+    ) -> None:
+        """Add what the service sees of attacked pictures, and whether it is fooled."""
+        observed = self.add(name, model, images)
+        success = float(np.mean(observed.predicted != target.labels.numpy()))
+        self.attacks[name] = AttackFigures(success, eps, len(images))
+
+    def save(self, file: Path) -> None:
+        """Write the arrays, and the figures of the attacks beside them; see `figures_file`."""
+        save_arrays(file, self.arrays)
+        figures = {name: asdict(own) for name, own in self.attacks.items()}
+        text = orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        figures_file(file).write_bytes(text)
 
 
 def validation_arrays(model: SignNetwork, *, seed: int, count: int) -> Arrays:
@@ -39,28 +99,53 @@ def validation_arrays(model: SignNetwork, *, seed: int, count: int) -> Arrays:
     return _named("baseline", observe(model, images))
 
 
-def evaluation_arrays(
+def evaluation_sets(
     model: SignNetwork, settings: AttackSettings, sizes: SetSizes, *, seed: int, progress: Progress
-) -> Arrays:
-    """Return the sets baseline, clean, an attack named after its eps, and three kinds of drift.
+) -> ActivationSets:
+    """Return the sets baseline, clean, one for each published attack, and one for each drift.
 
-    Drift is what ordinary wear brings: Gaussian noise of 0.05, brightness times 1.35, and a
-    Gaussian blur of 0.8 pixels, on fresh drawings.
+    Every attack starts from the same pictures, which the network recognises; ``method`` of the
+    settings is ignored. Drift is what ordinary wear brings, on fresh drawings: every corruption
+    at every strength, ``drift_noise_1`` to ``drift_fog_3``.
     """
-    arrays = validation_arrays(model, seed=seed, count=sizes.baseline)
+    sets = ActivationSets(validation_arrays(model, seed=seed, count=sizes.baseline))
     clean, _ = draw_signs(sizes.clean, seed=derived_seed(seed, "clean"))
-    arrays |= _named("clean", observe(model, clean))
-    target = recognised(model, sizes.shifted, seed=derived_seed(seed, "attacked"))
-    attacked = attack(model, target.images, target.labels, settings, seed=seed, progress=progress)
-    arrays |= _named(attack_name(settings), observe(model, attacked.images))
-    for name, images in _drifted(seed, sizes.shifted).items():
-        arrays |= _named(name, observe(model, images))
-    return arrays
+    sets.add("clean", model, clean)
+    target = _targets(model, sizes.shifted, seed)
+    for method in get_args(Method):
+        own = replace(settings, method=method)
+        found = attack(model, target.images, target.labels, own, seed=seed, progress=progress)
+        name = attack_name(method, settings.eps)
+        sets.add_attack(name, model, found.images, target, settings.eps)
+    found = match_features(
+        model, target.images, target.labels, settings, seed=seed, progress=progress
+    )
+    name = attack_name("feature_match", settings.eps)
+    sets.add_attack(name, model, found.images, target, settings.eps)
+    _add_drift(sets, model, seed, sizes.shifted, progress)
+    return sets
 
 
-def attack_name(settings: AttackSettings) -> str:
+def adaptive_sets(
+    knowledge: Knowledge, settings: AttackSettings, *, rows: int, seed: int, progress: Progress
+) -> ActivationSets:
+    """Return a set for each adaptive attack, on the first pictures that the others attack too."""
+    sets = ActivationSets()
+    target = _targets(knowledge.model, rows, seed)
+    for name, run in adaptive_attacks(knowledge, settings, seed=seed).items():
+        images = run_attack(run, target, settings, name=name, seed=seed, progress=progress)
+        sets.add_attack(name, knowledge.model, images, target, settings.eps)
+    return sets
+
+
+def attack_name(method: str, eps: float) -> str:
     """Return the name of an attack's set: ``pgd_eps03`` for an eps of 0.03."""
-    return "pgd_eps" + f"{settings.eps:g}".removeprefix("0.")
+    return f"{method}_eps" + f"{eps:g}".removeprefix("0.")
+
+
+def figures_file(file: Path) -> Path:
+    """Return where the figures of an npz file's attacks stand: ``signs.json`` of ``signs.npz``."""
+    return file.with_name(file.name.removesuffix(".npz") + ".json")
 
 
 def save_arrays(file: Path, arrays: Arrays) -> None:
@@ -71,19 +156,23 @@ def save_arrays(file: Path, arrays: Arrays) -> None:
         np.savez(stream, **columns)
 
 
+def _targets(model: SignNetwork, count: int, seed: int) -> Recognised:
+    return recognised(model, count, seed=derived_seed(seed, "attacked"))
+
+
 def _named(name: str, observed: Observed) -> Arrays:
     arrays: Arrays = {f"{name}.{layer}": rows for layer, rows in observed.activations.items()}
     return arrays | {f"{name}.predicted": observed.predicted.astype(np.int16)}
 
 
-def _drifted(seed: int, count: int) -> dict[str, Tensor]:
-    """Return drifted pictures, [count, 3, 32, 32] for each kind."""
+def _add_drift(
+    sets: ActivationSets, model: SignNetwork, seed: int, count: int, progress: Progress
+) -> None:
+    """Add the same drawings under every corruption at every strength."""
     images, _ = draw_signs(count, seed=derived_seed(seed, "drift"))
-    generator = torch.Generator().manual_seed(derived_seed(seed, "drift noise"))
-    noise = torch.randn(images.shape, generator=generator)
-    drifted = {
-        "drift_noise": images + 0.05 * noise,
-        "drift_brightness": images * 1.35,
-        "drift_blur": blur(images, torch.full((count, 2), 0.8)),
-    }
-    return {name: round_to_8_bits(pictures) for name, pictures in drifted.items()}
+    task = progress.add_task("corrupting pictures", total=sum(map(len, STRENGTHS.values())))
+    for kind, strengths in STRENGTHS.items():
+        for strength in range(1, len(strengths) + 1):
+            changed = corrupt(images, kind, strength, seed=seed)
+            sets.add(f"drift_{kind}_{strength}", model, changed)
+            progress.update(task, advance=1)

@@ -1,7 +1,10 @@
-"""What an attacker reads from a frozen baseline: the detector's feature maps, with gradients.
+"""What an attacker reads from a frozen baseline: the detector's views, with gradients.
 
 An attacker with full knowledge has the artefact that the worker loads. This module alone knows its
 layout; it computes in torch what the detector computes in numpy, without rounding to the grid.
+
+Where the detector cuts a number off, gradients pass as if it did not: beyond a bound they would be
+zero, and the attacker would take a flat slope for the end of the way (Athalye et al. 2018).
 """
 
 from __future__ import annotations
@@ -17,12 +20,29 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from producers.signs.errors import AttackError
+from producers.signs.network import LOGITS
+
+FORMAT = "latentwatch-baseline/3"
+"""Of the artefacts that this module can read."""
 
 DECIDING_VIEWS = 2
-"""The first views decide: the deepest layer, and all layers together."""
+"""The first views decide: the deepest layer, and the agreement of all layers."""
 
-_CLIP = 8.0  # standard deviations
+_CLIP = 8.0  # standard deviations of a feature
+_COLUMN_CLIP = 16.0  # standard deviations of a column of the agreement
 _LEAST_ENERGY = 1e-30
+_LEAST_DISTANCE = 1e-6
+_LEAST_VARIANCE = 1e-12
+
+
+class Requests(NamedTuple):
+    """A batch as the detector is given it."""
+
+    rows: Tensor
+    """float32 [B, all columns]: the layers side by side, then the columns of the agreement."""
+
+    groups: Tensor
+    """int64 [B], class groups of the predictions."""
 
 
 class Residuals(NamedTuple):
@@ -44,40 +64,50 @@ class View:
     tensors
         The arrays of `detector.features.FeatureMap`, `detector.null.NullModel` and its
         ``Typicality``, by name.
-    numbers
-        ``radius``, ``pair_variance``, ``energy_variance`` and others.
+    radius
+        Length to which residuals are shortened.
     """
 
     tensors: Mapping[str, Tensor]
-    numbers: Mapping[str, float]
+    radius: float
 
-    def residuals(self, rows: Tensor, groups: Tensor) -> Residuals:
-        """Map raw rows [B, all columns] of class groups int64 [B]."""
+    def residuals(self, requests: Requests) -> Residuals:
+        """Map requests to residuals."""
         own = self.tensors
-        standard = (rows[:, own["columns"]] - own["mean"]) * own["scale"]
-        angle = (standard.clamp(-_CLIP, _CLIP) * own["weight"]) @ own["frequencies"]
+        angle = (_standardised(requests.rows, own) * own["weight"]) @ own["frequencies"]
         fourier = torch.cat([angle.cos(), angle.sin()], dim=1) * angle.shape[1] ** -0.5
-        psi = fourier @ own["whitening"] - own["centres"][groups]
+        psi = fourier @ own["whitening"] - own["centres"][requests.groups]
         energy = psi.square().sum(dim=1)
-        shrink = (self.numbers["radius"] / energy.clamp(min=_LEAST_ENERGY).sqrt()).clamp(max=1.0)
+        length = energy.detach().clamp(min=_LEAST_ENERGY).sqrt()
+        shrink = (self.radius / length).clamp(max=1.0)
         return Residuals(psi * shrink[:, None], energy)
 
     def excess(self, seen: Residuals, groups: Tensor) -> tuple[Tensor, Tensor]:
-        """Return T and E of the batch in standard deviations of clean traffic; see `detector.null`.
+        """Return T and E of the batch in standard deviations of clean traffic.
 
-        They are not bent to a normal distribution: the same pictures are extreme either way.
+        The formulas of `detector.null.NullModel.z_scores`, without its bend to a normal
+        distribution, which grows with them: the same pictures are extreme either way. The T of a
+        single request, which has no pairs, is not above its expectation.
         """
-        n = len(groups)
-        counts, means = (self.tensors[name].double() for name in ("counts", "energy_mean"))
-        shares = torch.bincount(groups, minlength=len(counts)).double() / n
-        length = seen.psi.double().square().sum()
-        shift = (seen.psi.double().sum(dim=0).square().sum() - length) / (n * (n - 1))
-        finite = 1.0 / n + (shares**2 / counts).sum()
-        spread = (2.0 * self.numbers["pair_variance"]) ** 0.5 * finite
-        energy_spread = (self.numbers["energy_variance"] * finite) ** 0.5
-        expected_shift = (shares**2 * means / counts).sum()
-        expected_energy = (shares * means).sum()
-        return (shift - expected_shift) / spread, (length / n - expected_energy) / energy_spread
+        n, own = len(groups), self.tensors
+        shares = torch.bincount(groups, minlength=len(own["counts"])).double() / n
+        psi = seen.psi.double()
+        length = psi.square().sum()
+        shift = (psi.sum(dim=0).square().sum() - length) / (n * max(n - 1, 1))
+        # what the class means, which are estimates, add to each
+        estimated = shares.square() / own["counts"]
+        spread = self._shift_variance(shares, n).sqrt() * (1.0 / n + estimated.sum())
+        energy_variance = (shares / n + estimated) @ own["energy_variance"]
+        shift_excess = shift - estimated @ own["energy_mean"]
+        energy_excess = length / n - shares @ own["energy_mean"]
+        return shift_excess / spread, energy_excess / energy_variance.sqrt()
+
+    def _shift_variance(self, shares: Tensor, n: int) -> Tensor:
+        """Return the variance of ``(n - 1) T``, which depends on the classes that make pairs."""
+        factors, own = self.tensors["pair_factors"], self.tensors["pair_own"]
+        pairs = (shares @ factors).square().sum() + shares.square() @ own
+        itself = shares @ (factors.square().sum(dim=1) + own)
+        return (2.0 * (n * pairs - itself) / max(n - 1, 1)).clamp(min=_LEAST_VARIANCE)
 
     def atypicality(self, energy: Tensor, groups: Tensor) -> Tensor:
         """Return the log energies [B] standardised within the class groups."""
@@ -87,8 +117,31 @@ class View:
     def p_values(self, energy: Tensor, groups: Tensor) -> Tensor:
         """Return the typicality p-values, float64 [B]."""
         reference = self.tensors["reference"]
-        below = torch.searchsorted(reference, self.atypicality(energy, groups))
+        below = torch.searchsorted(reference, self.atypicality(energy, groups).detach())
         return (1.0 + len(reference) - below) / (1.0 + len(reference))
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """The columns that say how well each layer agrees with the predicted class.
+
+    Parameters
+    ----------
+    layers
+        The arrays of `detector.agreement.ClassDistances`, by name, for each layer.
+    centre, spread
+        float64 [groups, k], mean and standard deviation of the k columns.
+    """
+
+    layers: tuple[Mapping[str, Tensor], ...]
+    centre: Tensor
+    spread: Tensor
+
+    def columns(self, rows: Tensor, groups: Tensor) -> Tensor:
+        """Return the columns float32 [B, k] of raw rows [B, all columns]."""
+        compared = [_compared(_distances(rows, layer), groups) for layer in self.layers]
+        centred = torch.cat(compared, dim=1) - self.centre[groups]
+        return _cut(centred / self.spread[groups], _COLUMN_CLIP).float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +150,19 @@ class DetectorView:
 
     Parameters
     ----------
-    layers
-        Watched layers, the earliest first.
+    widths
+        Width of each watched layer by its name, the earliest first.
     group_of_class
         int64 [classes].
+    agreement
+        How well the layers agree with the prediction.
     views
         The deciding views.
     """
 
-    layers: tuple[str, ...]
+    widths: Mapping[str, int]
     group_of_class: Tensor
+    agreement: Agreement
     views: tuple[View, ...]
 
     @classmethod
@@ -120,40 +176,94 @@ class DetectorView:
         """
         try:
             with safe_open(file, framework="pt") as stored:
-                described: dict[str, Any] = orjson.loads(stored.metadata()["baseline"])
+                metadata: dict[str, str] = stored.metadata()
+                if metadata["format"] != FORMAT:
+                    raise ValueError(f"its format is {metadata['format']!r}, not {FORMAT!r}")
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            views = tuple(
-                View(_of_view(tensors, index), {k: v for k, v in own.items() if k != "name"})
-                for index, own in enumerate(described["views"][:DECIDING_VIEWS])
-            )
-            return cls(tuple(described["layers"]), tensors["group_of_class"], views)
+            return cls._of(orjson.loads(metadata["baseline"]), tensors)
         except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
             raise AttackError(
                 f"{file} is no baseline that an attacker can read ({error}): write one with "
                 "'latentwatch baseline fit'"
             ) from error
 
-    def rows(self, outputs: Mapping[str, Tensor]) -> Tensor:
-        """Return raw rows [B, all columns], in the half precision in which they travel.
+    @classmethod
+    def _of(cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        names = described["layers"]
+        layers = tuple(_below(tensors, f"layer{index}.") for index in range(len(names)))
+        views = tuple(
+            View(_below(tensors, f"view{index}."), own["radius"])
+            for index, own in enumerate(described["views"][:DECIDING_VIEWS])
+        )
+        agreement = Agreement(layers, tensors["agreement.centre"], tensors["agreement.spread"])
+        widths = dict(zip(names, described["widths"], strict=True))
+        return cls(widths, tensors["group_of_class"], agreement, views)
 
-        Gradients pass through the rounding as if it were not there.
+    def requests(self, outputs: Mapping[str, Tensor]) -> Requests:
+        """Return what the detector is given of the outputs of `SignNetwork.outputs`.
+
+        Activations travel in half precision; gradients pass as if they did not.
+
+        Raises
+        ------
+        AttackError
+            The baseline was not fitted on this network.
         """
-        try:
-            rows = torch.cat([outputs[name] for name in self.layers], dim=1)
-        except KeyError as error:
+        self._check(outputs)
+        exact = torch.cat([outputs[name] for name in self.widths], dim=1)
+        raw = _passing(exact.half().float(), exact)
+        groups = self.group_of_class[outputs[LOGITS].argmax(dim=1)]
+        return Requests(torch.cat([raw, self.agreement.columns(raw, groups)], dim=1), groups)
+
+    def _check(self, outputs: Mapping[str, Tensor]) -> None:
+        found = {name: tensor.shape[1] for name, tensor in outputs.items()}
+        if any(found.get(name) != width for name, width in self.widths.items()):
             raise AttackError(
-                f"the baseline watches layer {error}, and the network has "
-                f"{', '.join(outputs)}: give the baseline that was fitted on this network"
-            ) from error
-        return rows + (rows.half().float() - rows).detach()
+                f"the baseline watches layers of widths {self.widths}, and the network has "
+                f"{found}: give the baseline that was fitted on this network"
+            )
+        if len(self.group_of_class) < found[LOGITS]:
+            raise AttackError(
+                f"the baseline has {len(self.group_of_class)} classes, and the network "
+                f"{found[LOGITS]}: fit it with --classes {found[LOGITS]} --pool-rare-classes"
+            )
 
-    def groups(self, predicted: Tensor) -> Tensor:
-        """Return the class groups int64 [B] of predicted classes."""
-        return self.group_of_class[predicted]
+
+def _distances(rows: Tensor, layer: Mapping[str, Tensor]) -> Tensor:
+    """Return squared Mahalanobis distances float64 [B, groups] to a layer's class means."""
+    points = (_standardised(rows, layer) @ layer["whitening"]).double()
+    centres = layer["centres"].double()
+    squares = points.square().sum(dim=1, keepdim=True) + centres.square().sum(dim=1)
+    return (squares - 2.0 * points @ centres.T).clamp(min=_LEAST_DISTANCE)
 
 
-def _of_view(tensors: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-    prefix = f"view{index}."
+def _compared(distances: Tensor, groups: Tensor) -> Tensor:
+    """Return the comparisons [B, 4] of `detector.agreement`, or [B, 1] of a single group."""
+    own = distances.gather(1, groups[:, None])
+    if distances.shape[1] == 1:
+        return own.log()
+    others = distances.scatter(1, groups[:, None], torch.inf)
+    odds = torch.logsumexp(-0.5 * others, dim=1, keepdim=True) + 0.5 * own
+    nearest = others.amin(dim=1, keepdim=True)
+    mean = (distances.sum(dim=1, keepdim=True) - own) / (distances.shape[1] - 1)
+    return torch.cat([own.log(), nearest - own, odds, mean - own], dim=1)
+
+
+def _standardised(rows: Tensor, stored: Mapping[str, Tensor]) -> Tensor:
+    return _cut((rows[:, stored["columns"]] - stored["mean"]) * stored["scale"], _CLIP)
+
+
+def _cut(values: Tensor, bound: float) -> Tensor:
+    return _passing(values.clamp(-bound, bound), values)
+
+
+def _passing(values: Tensor, smooth: Tensor) -> Tensor:
+    """Return values with the gradient of others, which they are a rough form of."""
+    return values.detach() + (smooth - smooth.detach())
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of a prefix, by the rest of their names."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

@@ -9,17 +9,18 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from producers.signs.attack import Attacked, AttackSettings, Recognised, other_classes, recognised
+from producers.signs.attack import Attacked, AttackSettings, Recognised, recognised
 from producers.signs.drawing import derived_seed
+from producers.signs.errors import AttackError
 from producers.signs.network import STAGES, SignNetwork, classify
 from producers.signs.search import Judge, Judged, gradient, search
 
-GUIDES = 2000
+GUIDES = 512
 """Clean drawings among which an attack finds activations to imitate."""
 
 
 def guides(model: SignNetwork, *, seed: int) -> Recognised:
-    """Return the clean drawings to imitate, all of them recognised, of all classes."""
+    """Return the clean drawings to imitate, all of them recognised."""
     return recognised(model, GUIDES, seed=derived_seed(seed, "guides"))
 
 
@@ -32,32 +33,39 @@ def match_features(
     seed: int,
     progress: Progress,
 ) -> Attacked:
-    """Steer each picture's deepest captured activations to those of a random guide.
+    """Steer each picture's deepest activations to those of a random guide of another class.
 
     Parameters are those of `producers.signs.attack.attack`; ``method`` is ignored.
     """
     pool = guides(model, seed=seed)
     generator = torch.Generator().manual_seed(derived_seed(seed, "feature matching"))
-    wanted = other_classes(labels, seed=seed)
     task = progress.add_task("matching features", total=len(images))
     changed = [images[:0]]
     for rows in torch.split(torch.arange(len(images)), settings.batch_size):
-        chosen = chosen_guides(pool, wanted[rows], generator)
-        judge = matching(model, chosen)
-        changed.append(
-            search(
-                images[rows], judge, eps=settings.eps, steps=settings.steps, generator=generator
-            )
-        )
+        judge = matching(model, chosen_guides(pool, labels[rows], generator))
+        eps, steps = settings.eps, settings.steps
+        changed.append(search(images[rows], judge, eps=eps, steps=steps, generator=generator))
         progress.update(task, advance=len(rows))
     result = torch.cat(changed)
     return Attacked(result, (classify(model, result) if len(result) else labels) != labels)
 
 
-def chosen_guides(pool: Recognised, wanted: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a random guide of each wanted class, float32 [B, 3, 32, 32]."""
-    of_class = (pool.labels == wanted[:, None]).double()
-    return pool.images[torch.multinomial(of_class, 1, generator=generator).squeeze(1)]
+def chosen_guides(pool: Recognised, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random guide of another class for each label, float32 [B, 3, 32, 32].
+
+    Raises
+    ------
+    AttackError
+        All guides are of one class.
+    """
+    of_another_class = pool.labels != labels[:, None]
+    if not of_another_class.any(dim=1).all():
+        raise AttackError(
+            "the network recognises a single class, so that there is no other to imitate: train "
+            "it with more pictures or epochs"
+        )
+    chosen = torch.multinomial(of_another_class.double(), 1, generator=generator)
+    return pool.images[chosen.squeeze(1)]
 
 
 def matching(model: SignNetwork, chosen: Tensor) -> Judge:

@@ -96,17 +96,13 @@ def test_columns_do_not_depend_on_the_rows_beside_them(rows: Float32, groups: In
     assert np.array_equal(agreement.columns(rows[64:71], groups[64:71]), whole[64:71])
 
 
-def test_columns_of_the_fitted_rows_are_standardised_without_them(
-    rows: Float32, groups: Int64
-) -> None:
+def test_columns_of_the_fitted_rows_vary_as_predictions_do(rows: Float32, groups: Int64) -> None:
     _, columns = Agreement.fit(rows, groups, [np.arange(WIDTH)])
-    _, left_out = ClassDistances.fit(rows, groups, np.arange(WIDTH))
-    compared = compare_classes(left_out, groups)
 
-    for row in range(0, ROWS, 7):
-        others = compared[(groups == groups[row]) & (np.arange(ROWS) != row)]
-        expected = (compared[row] - others.mean(axis=0)) / others.std(axis=0, ddof=1)
-        assert columns[row] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    for group, n in enumerate(np.bincount(groups)):
+        own = columns[groups == group]
+        assert own.mean(axis=0) == pytest.approx(np.zeros(4), abs=1e-5)
+        assert own.var(axis=0, ddof=1) == pytest.approx(np.full(4, (n + 1) / (n - 3)), rel=1e-4)
 
 
 def test_columns_of_fresh_rows_vary_as_those_of_the_fitted_ones_do(traffic: Any) -> None:

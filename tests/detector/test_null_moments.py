@@ -56,6 +56,30 @@ def test_moments_of_pairs_and_triples_are_means_by_class() -> None:
     assert null.triangle[3] == pytest.approx(np.mean(mixed), rel=1e-3)
 
 
+def test_pairs_of_many_classes_are_known_though_each_class_varies_most_with_itself() -> None:
+    rng = np.random.default_rng(14)
+    classes, own = 18, 6
+    groups = np.repeat(np.arange(classes), 200)
+    # a few directions that all classes share, and many that are a class's own
+    psi = np.zeros((len(groups), 8 + classes * own), dtype=np.float32)
+    psi[:, :8] = rng.standard_normal((len(groups), 8))
+    for row, group in enumerate(groups):
+        at = 8 + group * own
+        psi[row, at : at + own] = 2.5 * rng.standard_normal(own)
+    lengths = (psi.astype(float) ** 2).sum(axis=1)
+
+    null = NullModel.fit(LeftOut(groups, lengths.astype(np.float32), psi, lengths, 99.0))
+    table = null.pair_factors @ null.pair_factors.T
+
+    between = table[~np.eye(classes, dtype=bool)]
+    assert between == pytest.approx(np.full(len(between), 8.0), rel=0.25)
+    assert between.mean() == pytest.approx(8.0, rel=0.03)
+    mixed = np.full(classes, 1.0 / classes)
+    # E k^2 is 8 between classes and 8 + 6 * 2.5^4 within
+    expected = 2.0 * (8.0 + 6 * 2.5**4 * (64 / classes - 1) / 63)
+    assert float(null.shift_variance(np.array(64.0), mixed)) == pytest.approx(expected, rel=0.05)
+
+
 def test_moments_of_energies_are_those_of_each_class_and_of_few_rows_those_of_all() -> None:
     rng = np.random.default_rng(11)
     groups = np.repeat([0, 1, 2], [3000, 3000, 10])

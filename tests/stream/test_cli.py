@@ -180,12 +180,39 @@ def test_evaluate_shows_tables_of_every_measure(data: Path) -> None:
         assert text in result.stdout
 
 
+def test_sets_may_lie_in_several_files(data: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.npz"
+    np.savez(more, **draw("another", 120, scale=2.0))  # type: ignore[arg-type]
+    result = run("evaluate", data, more, "--windows", "10", "--measures", "power", "--json")
+    assert set(orjson.loads(result.stdout)["power"]) == {"attack", "another"}
+    assert_one_line(run("evaluate", data, more, more), "more.npz has another.deep, and so has")
+
+
 def test_measures_are_chosen_by_name(data: Path) -> None:
     result = run("evaluate", data, "--windows", "10", "--measures", "delay", "--json")
     assert set(orjson.loads(result.stdout)) == {"delay", "delay_90", "delay_streams"}
     wrong = run("evaluate", data, "--measures", "power,speed")
     assert wrong.exit_code == 2
     assert "speed: choose among power, arl, delay, requests" in wrong.stderr
+
+
+def test_other_methods_see_the_same_windows_and_all_tables_can_be_kept(
+    data: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "figures.md"
+    result = run(
+        "evaluate", data, "--windows", "10", "--measures", "power", "--against", "ladis",
+        "--against-windows", "10", "--json", "--markdown", kept,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(result.stdout)["against"]
+    assert list(found) == ["latentwatch", "ladis"]
+    assert found["latentwatch"]["power"]["attack"]["50@1.0"] == 1.0
+    text = kept.read_text()
+    assert text.startswith("`latentwatch evaluate activations.npz --windows 10")
+    for line in ("**power of each method: attack**", "| set | 32 @1.0 |", "| --- | ---: |"):
+        assert line in text
+    assert run("evaluate", data, "--against", "magic").exit_code == 2
 
 
 def test_data_that_cannot_be_evaluated_is_one_line(

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
+from detector import Baseline
 from producers.signs.cli import main
 
 TINY = ("--training-images", "512", "--epochs", "1", "--seed", "3")
@@ -25,9 +26,18 @@ def prepare(out: Path, cache: str) -> Result:
     return run("prepare", "--out", str(out), "--cache", cache, "--validation-images", "70", *TINY)
 
 
-def test_prepare_leaves_a_network_samples_and_a_baseline(tmp_path: Path, cache: str) -> None:
-    out = tmp_path / "out"
-    result = prepare(out, cache)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Result]:
+    """The folder that prepare wrote to, its cache, which was empty before, and what it said."""
+    folder = tmp_path_factory.mktemp("prepared")
+    out, cache = folder / "out", str(folder / "cache")
+    return out, cache, prepare(out, cache)
+
+
+def test_prepare_leaves_a_network_samples_and_a_baseline(
+    prepared: tuple[Path, str, Result],
+) -> None:
+    out, _, result = prepared
     assert result.exit_code == 0, result.output
     assert "trained in" in result.output
     with np.load(out / "validation.npz") as saved:
@@ -43,36 +53,110 @@ def test_prepare_leaves_a_network_samples_and_a_baseline(tmp_path: Path, cache: 
     assert 0 < network["accuracy"] <= 1
 
 
-def test_prepare_again_uses_the_cache_and_gives_the_same_rows(tmp_path: Path, cache: str) -> None:
-    prepare(tmp_path / "one", cache)
+def test_prepare_again_uses_the_cache_and_gives_the_same_rows(
+    tmp_path: Path, prepared: tuple[Path, str, Result]
+) -> None:
+    out, cache, _ = prepared
     result = prepare(tmp_path / "two", cache)
     assert "taken from the cache" in result.output
     with (
-        np.load(tmp_path / "one" / "validation.npz") as first,
+        np.load(out / "validation.npz") as first,
         np.load(tmp_path / "two" / "validation.npz") as second,
     ):
         assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_export_writes_what_evaluate_reads(tmp_path: Path, cache: str) -> None:
-    rows = ("--baseline-rows", "64", "--clean-rows", "40", "--shifted-rows", "8")
-    file = tmp_path / "new" / "signs.npz"
-    result = run("export", "--out", str(file), "--cache", cache, *rows, *TINY)
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Options of a network that has learnt enough to be attacked, trained by the first command."""
+    cache = tmp_path_factory.mktemp("taught")
+    return (
+        "--cache",
+        str(cache),
+        "--training-images",
+        "1024",
+        "--epochs",
+        "4",
+        "--seed",
+        "3",
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(taught: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What export writes."""
+    rows = ("--baseline-rows", "256", "--clean-rows", "40", "--shifted-rows", "8")
+    file = tmp_path_factory.mktemp("exported") / "new" / "signs.npz"
+    result = run("export", "--out", str(file), "--eps", "0.02", *rows, *taught)
     assert result.exit_code == 0, result.output
+    return file
+
+
+@pytest.fixture(scope="module")
+def fitted(exported: Path) -> Path:
+    """The baseline that is fitted on it."""
+    with np.load(exported) as saved:
+        rows = {name: saved[f"baseline.{name}"] for name in ("layer1", "layer3", "layer4")}
+        baseline = Baseline.fit(
+            rows,
+            saved["baseline.predicted"],
+            model="signs",
+            version="1",
+            classes=18,
+            longest_window=32,
+            simulated_requests=5_000,
+            drop_constant=True,
+            rare_classes="pool",
+        )
+    baseline.save(str(exported.parent / "1.safetensors"))
+    return exported.parent / "1.safetensors"
+
+
+def rows_of_sets(file: Path) -> dict[str, int]:
     with np.load(file) as saved:
-        sizes = {
-            name.removesuffix(".predicted"): len(saved[name])
-            for name in saved
-            if name.endswith(".predicted")
-        }
-    assert sizes == {
-        "baseline": 64,
-        "clean": 40,
-        "pgd_eps03": 8,
-        "drift_noise": 8,
-        "drift_brightness": 8,
-        "drift_blur": 8,
-    }
+        predicted = [name for name in saved if name.endswith(".predicted")]
+        return {name.removesuffix(".predicted"): len(saved[name]) for name in predicted}
+
+
+def test_export_writes_what_evaluate_reads(exported: Path) -> None:
+    shifted = [f"{name}_eps02" for name in ("pgd", "pgd_targeted", "fgsm", "feature_match")]
+    shifted += [
+        f"drift_{kind}_{strength}"
+        for kind in ("noise", "blur", "brightness", "fog")
+        for strength in (1, 2, 3)
+    ]
+    assert rows_of_sets(exported) == {"baseline": 256, "clean": 40} | dict.fromkeys(shifted, 8)
+    figures = orjson.loads(exported.with_suffix(".json").read_bytes())
+    assert list(figures) == shifted[:4]
+    assert all(own["eps"] == 0.02 and own["rows"] == 8 for own in figures.values())
+
+
+def test_adapt_writes_attacks_that_know_the_baseline(
+    taught: tuple[str, ...], fitted: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "new" / "adaptive.npz"
+    options = ("--baseline", str(fitted), "--rows", "5", "--steps", "3", "--eps", "0.05")
+    result = run("adapt", "--out", str(file), *options, *taught)
+    assert result.exit_code == 0, result.output
+    figures = orjson.loads((tmp_path / "new" / "adaptive.json").read_bytes())
+    assert rows_of_sets(file) == dict.fromkeys(figures, 5)
+    assert len(figures) == 6
+    for name, own in figures.items():
+        assert name.startswith("adaptive_")
+        assert name in result.output
+        assert own["eps"] == 0.05
+        assert own["rows"] == 5
+        assert 0 <= own["success"] <= 1
+
+
+def test_adapt_says_what_to_give_it_instead_of_something_else(
+    taught: tuple[str, ...], exported: Path, tmp_path: Path
+) -> None:
+    options = ("--baseline", str(exported), "--rows", "5")
+    result = run("adapt", "--out", str(tmp_path / "adaptive.npz"), *options, *taught)
+    assert result.exit_code == 1
+    assert "latentwatch baseline fit" in " ".join(result.output.split())
+    assert not (tmp_path / "adaptive.npz").exists()
 
 
 @pytest.mark.broker
@@ -132,7 +216,7 @@ def test_play_refuses_a_start_within_an_hour(tmp_path: Path, cache: str) -> None
     assert "start of an hour" in result.output
 
 
-@pytest.mark.parametrize("command", ["prepare", "play", "export"])
+@pytest.mark.parametrize("command", ["prepare", "play", "export", "adapt"])
 def test_every_option_is_explained(command: str) -> None:
     for parameter in main.commands[command].params:
         assert getattr(parameter, "help", None), parameter.name
