@@ -29,6 +29,9 @@ CELL_ROWS = 8
 WIDEST_SHARE = 0.6
 """Largest share of their baseline rows that windows may draw: what is left says little of them."""
 
+OVERLAP = 3
+"""Single windows overlap: long ones are few in a stream, and their quantiles would be uncertain."""
+
 REFERENCE_LEVEL = 0.01
 """Requests of the reference shift are as atypical as one clean request in a hundred."""
 
@@ -73,7 +76,7 @@ class Cells:
                 return apart[skip:]
             total: NDArray[Any] = np.cumsum(values, axis=0)
             total[cells:] -= total[:-cells].copy()
-            return total[cells - 1 :][skip:]
+            return total[cells - 1 :][skip::stride]
 
         return Cells(
             self.rows * cells,
@@ -136,8 +139,8 @@ class Simulation:
         )
 
     def single_scores(self, cells: int) -> Float64:
-        """Scores of windows of so many cells that do not overlap."""
-        return self.scores(self.cells.windows(cells, cells))
+        """Scores of single windows of so many cells; a third of a window lies between two."""
+        return self.scores(self.cells.windows(cells, max(1, cells // OVERLAP)))
 
     def highest_score(self, sizes: tuple[int, ...]) -> float:
         """Highest score of all rolling windows, once the longest is full."""
