@@ -107,13 +107,9 @@ class Typicality:
 
     def tail_probabilities(self) -> Float64:
         """Probability of each ``TAIL_EDGES`` level on clean traffic; p-values are multiples."""
-        return tail_levels(len(self.reference))
-
-
-def tail_levels(rows: int) -> Float64:
-    """``TAIL_EDGES`` rounded down to multiples of ``1 / (rows + 1)``, as p-values are."""
-    levels: Float64 = np.floor(TAIL_EDGES * (rows + 1) + 1e-9) / (rows + 1)
-    return levels
+        rows = len(self.reference)
+        levels: Float64 = np.floor(TAIL_EDGES * (rows + 1) + 1e-9) / (rows + 1)
+        return levels
 
 
 @dataclass(frozen=True, slots=True)
