@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from detector.baseline import Baseline
 from detector.decision import decide
 from detector.errors import ActivationsError
-from detector.evaluation import MIXTURES, is_drift, split_sets
+from detector.evaluation import MIXTURES, fit_baseline, is_drift, split_sets
 from detector.features import Float32, Float64, Int64
 from detector.ladis import Ladis
 from detector.sketch import Features
@@ -111,14 +111,7 @@ class Comparison:
         sets = split_sets(arrays, layers)
         names = ["baseline", CLEAN, *chosen_attacks(sets, attacks)]
         _check_counts({name: len(sets[name][1]) for name in names[1:]})
-        baseline = Baseline.fit(
-            *sets["baseline"],
-            model="evaluated",
-            version="1",
-            seed=seed,
-            rare_classes="pool",
-            drop_constant=True,
-        )
+        baseline = fit_baseline(sets["baseline"], seed)
         return cls.of(baseline, {name: sets[name] for name in names})
 
     @classmethod

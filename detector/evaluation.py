@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from detector.baseline import Baseline
@@ -215,22 +215,25 @@ def evaluate(
     return Evaluation(**figures)
 
 
-def _fit(
-    sets: dict[str, tuple[dict[str, NDArray[Any]], NDArray[Any]]],
-    alpha: float,
-    seed: int,
-    windows: int,
-) -> _Material:
-    activations, predicted = sets["baseline"]
-    baseline = Baseline.fit(
-        activations,
-        predicted,
+def fit_baseline(rows: tuple[Mapping[str, ArrayLike], ArrayLike], seed: int) -> Baseline:
+    """Fit as every measurement does: what cannot be used is left out, not refused."""
+    return Baseline.fit(
+        *rows,
         model="evaluated",
         version="1",
         seed=seed,
         rare_classes="pool",
         drop_constant=True,
     )
+
+
+def _fit(
+    sets: dict[str, tuple[dict[str, NDArray[Any]], NDArray[Any]]],
+    alpha: float,
+    seed: int,
+    windows: int,
+) -> _Material:
+    baseline = fit_baseline(sets["baseline"], seed)
     rows = {name: baseline.rows(*sets[name]) for name in sets}
     features = {name: baseline.features(*rows[name]) for name in sets if name != "baseline"}
     return _Material(
