@@ -95,9 +95,10 @@ def discoveries(
     Hochberg 1995).
     """
     bad = round(requests * share)
+    rows = draws.baseline.fitted_rows
     false, found = np.empty(hours), np.empty(hours)
     for hour in range(hours):
-        flagged = flag(draws.sketch(attack, requests - bad, bad), FALSE_DISCOVERY_RATE)
+        flagged = flag(draws.sketch(attack, requests - bad, bad), FALSE_DISCOVERY_RATE, rows)
         hits = sum(int(one.request_id) >= requests - bad for one in flagged.requests)
         false[hour] = 1.0 - hits / max(1, len(flagged.requests)) if flagged.requests else 0.0
         found[hour] = hits / max(1, bad)
@@ -106,8 +107,9 @@ def discoveries(
 
 def clean_flagged(draws: Draws, requests: int, hours: int) -> float:
     """Requests flagged per 2,000 of clean hours, on average."""
+    rows = draws.baseline.fitted_rows
     counts = [
-        flag(draws.sketch(draws.clean, requests, 0), FALSE_DISCOVERY_RATE).count
+        flag(draws.sketch(draws.clean, requests, 0), FALSE_DISCOVERY_RATE, rows).count
         for _ in range(hours)
     ]
     return float(np.mean(counts)) * HOUR_REQUESTS / requests

@@ -14,6 +14,9 @@ from detector.sketch import SUSPECT_LEVEL, TAIL_EDGES, Sketch, Suspect
 STOREY_LEVEL = 0.5
 """Attacks hardly ever have p-values above this level."""
 
+CONFIDENCE = float(ndtri(0.95))
+"""Standard errors of one-sided bounds: they hold with a probability of 95 %."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
@@ -34,13 +37,18 @@ class Flagged:
     requests: tuple[Suspect, ...]
 
 
-def flag(sketch: Sketch, false_discovery_rate: float) -> Flagged:
+def flag(sketch: Sketch, false_discovery_rate: float, baseline_rows: int) -> Flagged:
     """Flag requests so that at most a share `false_discovery_rate` of them is benign.
 
     The step-up procedure of Benjamini and Hochberg (1995) with the share of clean requests
     estimated (Storey 2002), on the levels of the histogram: the largest level t with
-    ``n pi0 t <= rate * #{p <= t}``, up to the level that sketches keep ids of. On a clean hour it
+    ``n pi0 t' <= rate * #{p <= t}``, up to the level that sketches keep ids of. On a clean hour it
     flags nearly nobody.
+
+    p-values are ranks among `baseline_rows`, so their levels are right on average over baselines;
+    for the one at hand, the share of clean requests below t is Beta distributed with standard
+    deviation ``sqrt(t (1 - t) / baseline_rows)``. The procedure counts with t', its upper 95 %
+    confidence bound (Bates et al. 2023, section 3: calibration-conditional p-values).
     """
     if not 0.0 < false_discovery_rate < 1.0:
         raise SketchError(
@@ -50,8 +58,10 @@ def flag(sketch: Sketch, false_discovery_rate: float) -> Flagged:
         return Flagged(0.0, 0, ())
     count = np.cumsum(sketch.histogram[0])
     clean = _clean_requests(sketch)
+    error = np.sqrt(TAIL_EDGES * (1.0 - TAIL_EDGES) / baseline_rows)
+    highest = TAIL_EDGES + CONFIDENCE * error
     passed = np.flatnonzero(
-        (clean * TAIL_EDGES <= false_discovery_rate * count) & (TAIL_EDGES <= SUSPECT_LEVEL)
+        (clean * highest <= false_discovery_rate * count) & (TAIL_EDGES <= SUSPECT_LEVEL)
     )
     if not len(passed):
         return Flagged(0.0, 0, ())
@@ -86,7 +96,7 @@ def contamination(sketch: Sketch, baseline_rows: int, view: int = 0) -> Contamin
     below = int(np.cumsum(sketch.histogram[view])[np.searchsorted(TAIL_EDGES, STOREY_LEVEL)])
     estimate = 1.0 - (1.0 - below / sketch.judged) / (1.0 - STOREY_LEVEL)
     variance = (1.0 / sketch.judged + 1.0 / baseline_rows) * STOREY_LEVEL / (1.0 - STOREY_LEVEL)
-    bound = estimate - float(ndtri(0.95)) * np.sqrt(variance)
+    bound = estimate - CONFIDENCE * np.sqrt(variance)
     return Contamination(max(0.0, estimate), max(0.0, float(bound)))
 
 

@@ -5,9 +5,9 @@ drawn without replacement, for duplicates in small windows would ruin the thresh
 of N rows drawn so varies less than fresh data, by the factor ``1 - n / N``; the deviations are
 widened to undo that, or the thresholds of long windows would be far too low.
 
-Two streams of three have a shifted class mix, for that is benign and must not alarm more often: one
-class after another makes half of the traffic. Class means are known less well than the mean of all
-classes, and the energies of one class are less normal than those of many.
+The streams whose maxima set the threshold have a shifted class mix, for that is benign and must not
+alarm more often: one class after another makes half of the traffic. Class means are known less well
+than the mean of all classes, and the energies of one class are less normal than those of many.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class RateBook:
             status = "no-baseline" if baseline is None else "other-baseline"
             rates = [{**common, "layer": "", "status": status, **_not_judged()}]
             return HourReport(part.model, part.version, part.hour, len(hour.parts), rates, [])
-        flagged = flag(tally.sketch, self._rate)
+        flagged = flag(tally.sketch, self._rate, baseline.fitted_rows)
         common |= {
             "status": "ok",
             "flagged": flagged.count,
