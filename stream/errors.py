@@ -2,6 +2,7 @@
 
     StreamError
     ├── BrokerError       no broker to be had, or one that does not answer
+    ├── RecordingError    a recording that is damaged, foreign, empty, or lacks what is asked for
     ├── SettingsError     a setting that cannot be right
     ├── StateError        a record of an internal topic that no worker wrote
     └── TopicError        a topic that is missing, or differs from what the settings say
@@ -9,7 +10,14 @@
 Every message says what happened and what to do about it.
 """
 
-__all__ = ["BrokerError", "SettingsError", "StateError", "StreamError", "TopicError"]
+__all__ = [
+    "BrokerError",
+    "RecordingError",
+    "SettingsError",
+    "StateError",
+    "StreamError",
+    "TopicError",
+]
 
 
 class StreamError(Exception):
@@ -18,6 +26,10 @@ class StreamError(Exception):
 
 class BrokerError(StreamError):
     """A Kafka broker could not be found, started or reached."""
+
+
+class RecordingError(StreamError):
+    """A recording is damaged, not one of ours, empty, or lacks what is asked for."""
 
 
 class SettingsError(StreamError):

@@ -15,7 +15,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MOST_LINES = 400
 
 DETECTOR_MAY = {"numpy", "scipy", "torch", "safetensors", "fsspec", "orjson", "detector"}
-EXTRAS = {"art", "matplotlib", "PIL", "jgo", "confluent_kafka"}
+EXTRAS = {"art", "matplotlib", "PIL", "jgo", "confluent_kafka", "pyarrow", "sklearn", "jinja2"}
 MOCK_LIBRARIES = {"mock", "pytest_mock", "mocket", "flexmock", "doublex", "mockito"}
 
 
@@ -79,7 +79,14 @@ def test_the_service_knows_of_producers_only_their_messages(path: Path) -> None:
     assert all(name == "producers.wire" or name.startswith("producers.wire.") for name in taken)
 
 
-NEED_EXTRAS = [("producers", "signs"), ("stream", "broker"), ("stream", "demo")]
+NEED_EXTRAS = [
+    ("producers", "signs"),
+    ("stream", "broker"),
+    ("stream", "demo"),
+    ("stream", "importers"),
+    ("stream", "investigate"),
+    ("stream", "recording"),
+]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +94,7 @@ NEED_EXTRAS = [("producers", "signs"), ("stream", "broker"), ("stream", "demo")]
     [p for p in SOURCES if not any(is_within(p, *folder) for folder in NEED_EXTRAS)],
     ids=name_of,
 )
-def test_only_the_demo_and_its_broker_need_an_extra(path: Path) -> None:
+def test_only_these_folders_need_an_extra(path: Path) -> None:
     assert not tops(path) & EXTRAS
 
 

@@ -1,0 +1,162 @@
+"""How a recording lies in its folder: names of files, columns, and what their metadata say.
+
+One folder a model, version and hour, in Hive's form, so that any reader finds the three as
+columns. A *flush* is what a recorder writes at once: the messages of one partition from one offset
+to another. Its files bear both offsets in their names and list one another in their metadata: the
+newest flush counts if all its files are there, and the next one begins where it ends.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from stream.errors import RecordingError
+from stream.hours import HOUR_NS
+from stream.version import VERSION
+
+__all__ = [
+    "ACTIVATION",
+    "COLUMNS",
+    "FilePlace",
+    "Flush",
+    "file_schema",
+    "hour_folder",
+    "read_metadata",
+]
+
+SCHEMA_VERSION = 1
+
+ACTIVATION = "activation_"
+"""Before the name of a layer, so that no layer can take another column's name."""
+
+_METADATA = b"latentwatch"
+
+COLUMNS: tuple[pa.Field, ...] = (
+    pa.field("request_id", pa.string(), nullable=False),
+    pa.field("event_time", pa.timestamp("ns", tz="UTC"), nullable=False),
+    pa.field("partition", pa.int32(), nullable=False),
+    pa.field("offset", pa.int64(), nullable=False),
+    pa.field("row", pa.int32(), nullable=False),
+    pa.field("predicted_class", pa.int32(), nullable=False),
+    pa.field("input_ref", pa.string()),
+    # of the message: the same for all of its rows
+    pa.field("event_id", pa.string(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("time", pa.string(), nullable=False),
+    pa.field("traceparent", pa.string()),
+    pa.field("shard", pa.string()),
+)
+"""Columns of every file; one fixed-size list a layer follows."""
+
+_PLACE = re.compile(
+    r"(?:.*/)?model=(?P<model>[^/]+)/version=(?P<version>[^/]+)/hour=(?P<hour>[^/]+)/"
+    r"p(?P<partition>\d+)-(?P<first>\d+)-(?P<next>\d+)(?:-(?P<variant>\d+))?\.parquet"
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Flush:
+    """Messages of one partition: those at `first` and later, before `next`."""
+
+    partition: int
+    first: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """Which rows a file holds, as its path says.
+
+    Parameters
+    ----------
+    model, version : str
+    hour : int
+        Hours since 1970, UTC.
+    flush : Flush
+    variant : int
+        Above 0 where messages of one flush carry other layers than the ones before.
+    """
+
+    model: str
+    version: str
+    hour: int
+    flush: Flush
+    variant: int = 0
+
+    @property
+    def path(self) -> str:
+        """Path within the recording."""
+        flush = self.flush
+        name = f"p{flush.partition:05}-{flush.first:020}-{flush.next:020}"
+        variant = f"-{self.variant}" if self.variant else ""
+        folder = f"model={self.model}/version={self.version}/hour={hour_folder(self.hour)}"
+        return f"{folder}/{name}{variant}.parquet"
+
+    @classmethod
+    def parse(cls, path: str) -> FilePlace | None:
+        """Inverse of `path`; None for anything else."""
+        found = _PLACE.fullmatch(path)
+        if found is None:
+            return None
+        try:
+            start = datetime.strptime(found["hour"], "%Y-%m-%dT%H").replace(tzinfo=UTC)
+        except ValueError:
+            return None
+        flush = Flush(int(found["partition"]), int(found["first"]), int(found["next"]))
+        hour = int(start.timestamp()) * 10**9 // HOUR_NS
+        return cls(found["model"], found["version"], hour, flush, int(found["variant"] or 0))
+
+
+def hour_folder(hour: int) -> str:
+    """Name of an hour that is counted since 1970, UTC: no colons, for they offend file systems."""
+    return datetime.fromtimestamp(hour * (HOUR_NS // 10**9), UTC).strftime("%Y-%m-%dT%H")
+
+
+def file_schema(
+    place: FilePlace, layers: dict[str, tuple[pa.DataType, int]], files: list[str]
+) -> pa.Schema:
+    """Schema of a file: layers by name, with value type and width; all `files` of its flush."""
+    activations = [
+        pa.field(ACTIVATION + name, pa.list_(pa.field("item", kind, nullable=False), width))
+        for name, (kind, width) in layers.items()
+    ]
+    metadata = {
+        "schema": SCHEMA_VERSION,
+        "model": place.model,
+        "version": place.version,
+        "layers": list(layers),
+        "flush": files,
+        "software_version": VERSION,
+    }
+    return pa.schema([*COLUMNS, *activations], {_METADATA: orjson.dumps(metadata)})
+
+
+def read_metadata(schema: pa.Schema, name: str) -> dict[str, Any]:
+    """What `file_schema` wrote.
+
+    Raises
+    ------
+    RecordingError
+        The file `name` is no recording, or of a newer version.
+    """
+    text = (schema.metadata or {}).get(_METADATA)
+    metadata = orjson.loads(text) if text else {}
+    missing = [column.name for column in COLUMNS if column.name not in schema.names]
+    if not metadata or missing:
+        lacks = f"lacks {', '.join(missing)}" if missing else "has no metadata of latentwatch"
+        raise RecordingError(
+            f"{name} is a Parquet file of something else ({lacks}): keep foreign files out of the "
+            "recording's folder, or bring them in with `latentwatch import`"
+        )
+    if metadata["schema"] != SCHEMA_VERSION:
+        raise RecordingError(
+            f"{name} has schema version {metadata['schema']}, and this software reads "
+            f"{SCHEMA_VERSION}: upgrade latentwatch"
+        )
+    return dict(metadata)
