@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from producers._floats import widen_bfloat16
 
 EVENT_TYPE = "io.latentwatch.activations.v1"
+END_TYPE = "io.latentwatch.end-of-stream.v1"
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "application/octet-stream"
 

@@ -75,7 +75,7 @@ def decode(
     WireError
         For every message that is not valid, and nothing else.
     """
-    attributes = _attributes(_header_table(headers), limits)
+    attributes = _attributes(header_table(headers), limits)
     shard = _shard(key, attributes, limits)
     outputs, ids, refs = read_layout(value, attributes.json_bytes, limits)
     arrays = _tensors(value or b"", attributes.json_bytes, outputs)
@@ -101,7 +101,8 @@ def decode(
     )
 
 
-def _header_table(headers: Headers) -> dict[str, bytes | None]:
+def header_table(headers: Headers) -> dict[str, bytes | None]:
+    """Headers by name; double ones are refused."""
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
     table = dict(pairs)
     if len(table) != len(pairs):
@@ -114,12 +115,12 @@ def _attributes(table: dict[str, bytes | None], limits: Limits) -> _Attributes:
     _expect(table, "ce_type", EVENT_TYPE, Reason.NOT_CLOUDEVENT)
     _expect(table, CONTENT_TYPE_HEADER, CONTENT_TYPE, Reason.BAD_HEADER)
     attributes = _Attributes(
-        model=_text(table, "ce_modelname", Reason.BAD_HEADER),
-        version=_text(table, "ce_modelversion", Reason.BAD_HEADER),
-        source=_text(table, "ce_source", Reason.NOT_CLOUDEVENT),
-        event_id=_text(table, "ce_id", Reason.NOT_CLOUDEVENT),
-        time=_text(table, "ce_time", Reason.NOT_CLOUDEVENT),
-        traceparent=_text(table, "ce_traceparent", Reason.BAD_HEADER)
+        model=header_text(table, "ce_modelname", Reason.BAD_HEADER),
+        version=header_text(table, "ce_modelversion", Reason.BAD_HEADER),
+        source=header_text(table, "ce_source", Reason.NOT_CLOUDEVENT),
+        event_id=header_text(table, "ce_id", Reason.NOT_CLOUDEVENT),
+        time=header_text(table, "ce_time", Reason.NOT_CLOUDEVENT),
+        traceparent=header_text(table, "ce_traceparent", Reason.BAD_HEADER)
         if "ce_traceparent" in table
         else None,
         json_bytes=_json_bytes(table, limits),
@@ -136,7 +137,8 @@ def _attributes(table: dict[str, bytes | None], limits: Limits) -> _Attributes:
     return attributes
 
 
-def _text(table: dict[str, bytes | None], name: str, missing: Reason) -> str:
+def header_text(table: dict[str, bytes | None], name: str, missing: Reason) -> str:
+    """A header that must be there, as text."""
     raw = table.get(name)
     if not isinstance(raw, bytes):
         raise WireError(missing, f"header {name} is missing: send it")
@@ -147,7 +149,7 @@ def _text(table: dict[str, bytes | None], name: str, missing: Reason) -> str:
 
 
 def _expect(table: dict[str, bytes | None], name: str, wanted: str, reason: Reason) -> None:
-    found = _text(table, name, reason)
+    found = header_text(table, name, reason)
     if found != wanted:
         raise WireError(reason, f"header {name} is {checks.show(found)}: send {wanted!r}")
 

@@ -25,11 +25,15 @@ The JSON header, for B requests and layers of d values::
 may come in any order. White space may follow the JSON within its announced length; `encode` pads
 with spaces to a multiple of eight bytes, so that the first layer is aligned.
 
+A second type, ``io.latentwatch.end-of-stream.v1``, has no rows: it closes what is open of a model
+version on its partition (`encode_end`, `read_end`); replays end with it.
+
 This module needs numpy and orjson, nothing else.
 """
 
 from producers._batch import (
     CONTENT_TYPE,
+    END_TYPE,
     EVENT_TYPE,
     SPEC_VERSION,
     ActivationBatch,
@@ -39,14 +43,17 @@ from producers._batch import (
 )
 from producers._decode import Headers, decode
 from producers._encode import encode
+from producers._marker import EndOfStream, encode_end, read_end
 from producers.errors import EncodeError, Reason, WireError
 
 __all__ = [
     "CONTENT_TYPE",
+    "END_TYPE",
     "EVENT_TYPE",
     "SPEC_VERSION",
     "ActivationBatch",
     "EncodeError",
+    "EndOfStream",
     "FloatType",
     "Headers",
     "Limits",
@@ -55,4 +62,6 @@ __all__ = [
     "WireError",
     "decode",
     "encode",
+    "encode_end",
+    "read_end",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from detector import Baseline, DetectorError
+from detector import ArtefactError, Baseline, DetectorError
 
 from .errors import SettingsError
 
@@ -68,9 +68,7 @@ class BaselineStore:
             return None
         url = baseline_url(self._folder, model, version)
         try:
-            baseline = Baseline.load(url)
-            baseline.threshold(self._average_run_length, self._lanes)
-            self._found[name] = baseline
+            self._found[name] = self._load(url, name)
         except FileNotFoundError:
             self._log.warning(
                 "baseline missing: requests are counted, not judged", url=url, model=model
@@ -82,6 +80,16 @@ class BaselineStore:
                 self._missing_until.clear()
             self._missing_until[name] = now + RETRY_SECONDS
         return self._found.get(name)
+
+    def _load(self, url: str, name: tuple[str, str]) -> Baseline:
+        baseline = Baseline.load(url)
+        if (baseline.model, baseline.version) != name:
+            raise ArtefactError(
+                f"{url} is the baseline of {baseline.model}/{baseline.version}: it must lie under "
+                "that name, or be fitted anew for the model whose name it has"
+            )
+        baseline.threshold(self._average_run_length, self._lanes)
+        return baseline
 
 
 MOST_MISSING = 10_000

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
@@ -17,29 +17,12 @@ from .cli_baseline import baseline
 from .cli_demo import demo
 from .cli_evaluate import evaluate
 from .cli_group import Group
+from .cli_options import load_settings, settings_option
+from .cli_record import record
+from .cli_replay import replay
 from .version import VERSION
 
-if TYPE_CHECKING:
-    from .settings import Settings
-
 __all__ = ["main"]
-
-settings_option = click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with settings; environment variables override it (docs/settings.md).",
-)
-
-
-def load_settings(settings_file: Path | None, **values: Any) -> Settings:
-    """Settings from a file, the environment, and options that were given."""
-    from .settings import Settings
-
-    given = {name: value for name, value in values.items() if value is not None}
-    if settings_file is not None:
-        given["settings_file"] = settings_file
-    return Settings(**given)
 
 
 @click.group(cls=Group)
@@ -51,6 +34,8 @@ def main() -> None:
 main.add_command(baseline)
 main.add_command(demo)
 main.add_command(evaluate)
+main.add_command(record)
+main.add_command(replay)
 
 
 @main.command()

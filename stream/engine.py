@@ -28,7 +28,7 @@ from .baselines import BaselineStore
 from .errors import StateError
 from .events import Record, report_records
 from .hours import HourPart
-from .lane import LaneKey, Policy
+from .lane import LaneKey
 from .lane_state import read_lane_states, read_partition, state_key
 from .processor import Incoming, Processor
 from .rates import HourReport, RateBook
@@ -71,13 +71,8 @@ class Engine:
         )
         self._processor = Processor(
             self.topics,
-            baselines,
-            Policy(
-                average_run_length=settings.average_run_length,
-                lanes=settings.lanes,
-                calm_requests=settings.calm_requests,
-                grace_ns=int(settings.grace_seconds * 1e9),
-            ),
+            baselines.find,
+            settings.policy(),
             limits=Limits(value_bytes=settings.max_message_bytes),
             newest_ns=lambda: time.time_ns() + int(settings.max_future_seconds * 1e9),
         )

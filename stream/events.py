@@ -98,7 +98,7 @@ def hour_part_record(topics: Topics, part: HourPart) -> Record:
 
 
 def report_records(topics: Topics, report: HourReport) -> list[Record]:
-    """Rates of an hour, one record a layer, and the requests that it flags anew."""
+    """Rates of an hour, one record a layer, and the requests that it flags anew or no longer."""
     source = f"/latentwatch/{report.model}/{report.version}"
     end = (report.hour + 1) * HOUR_NS
     records = []
@@ -109,7 +109,7 @@ def report_records(topics: Topics, report: HourReport) -> list[Record]:
         records.append(Record(topics.detection_rates, key.encode(), value, [CONTENT_TYPE]))
     for request in report.flagged:
         key = f"{report.model}/{report.version}/{request['request_id']}"
-        id_ = f"{key}/{request['partition']}/{request['offset']}"
+        id_ = f"{key}/{request['partition']}/{request['offset']}/{request['status']}"
         value = _event("flagged-request", source, id_, end, _with_timestamp(request))
         records.append(Record(topics.flagged_requests, key.encode(), value, [CONTENT_TYPE]))
     return records

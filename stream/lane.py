@@ -17,8 +17,9 @@ from producers.wire import ActivationBatch
 from .alerts import Alert, AlertBook
 from .framing import pack, reading, unpack
 from .hours import HourBook, HourPart, Tally
+from .policy import Policy
 
-__all__ = ["AlertChange", "Lane", "LaneKey", "Output", "Policy"]
+__all__ = ["AlertChange", "Lane", "LaneKey", "Output"]
 
 
 class LaneKey(NamedTuple):
@@ -27,28 +28,6 @@ class LaneKey(NamedTuple):
     model: str
     version: str
     partition: int
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the operator decides.
-
-    Parameters
-    ----------
-    average_run_length : float
-        Benign requests between two false alarms of the whole system.
-    lanes : int
-        Lanes that share it.
-    calm_requests : int
-        Requests without an alarm after which an alert resolves.
-    grace_ns : int
-        How long an hour waits for late rows, in event time.
-    """
-
-    average_run_length: float
-    lanes: int = 1
-    calm_requests: int = 512
-    grace_ns: int = 300 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +141,13 @@ class Lane:
             self.hours.count_block(block, self._counted, self.monitor.baseline)
             self._counted = len(block.features)
         return [*self._tell(self.hours.close_all())]
+
+    def end(self, offset: int) -> list[Output]:
+        """Close at a message that says so; if it was taken before, it is passed over."""
+        if offset <= self.last_offset:
+            return []
+        self.last_offset = offset
+        return self.close()
 
     @property
     def has_untold(self) -> bool:

@@ -6,15 +6,23 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from detector import ActivationsError, DimensionError, NotFiniteError, UnseenClassError
-from producers.wire import ActivationBatch, Limits, WireError, decode
+from producers.wire import (
+    ActivationBatch,
+    EndOfStream,
+    Limits,
+    WireError,
+    decode,
+    read_end,
+)
 
-from .baselines import BaselineStore
 from .events import Record, alert_record, dead_letter_record, hour_part_record
 from .hours import HourPart
-from .lane import Lane, LaneKey, Output, Policy
+from .lane import Lane, LaneKey, Output
+from .policy import Policy
+from .rates import FindBaseline
 from .topic_names import Topics
 
-__all__ = ["Incoming", "Processor"]
+__all__ = ["Incoming", "Processor", "RefusedError"]
 
 MOST_LANES = 256
 """Lanes of one partition; model names beyond them are refused, for they cost memory."""
@@ -30,8 +38,8 @@ class Incoming(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class _RefusedError(Exception):
-    """A message that goes to the dead-letter topic."""
+class RefusedError(Exception):
+    """A message that goes to the dead-letter topic; `reason` is a short, stable word."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -44,7 +52,8 @@ class Processor:
     Parameters
     ----------
     topics : Topics
-    baselines : BaselineStore
+    find_baseline : callable of (model, version)
+        The baseline that judges a model version, or None.
     policy : Policy
     limits : Limits
         What a message may claim at most.
@@ -55,13 +64,13 @@ class Processor:
     def __init__(
         self,
         topics: Topics,
-        baselines: BaselineStore,
+        find_baseline: FindBaseline,
         policy: Policy,
         *,
         limits: Limits,
         newest_ns: Callable[[], int],
     ) -> None:
-        self._topics, self._baselines, self._policy = topics, baselines, policy
+        self._topics, self._find_baseline, self._policy = topics, find_baseline, policy
         self._limits, self._newest_ns = limits, newest_ns
         self._lanes: dict[int, dict[tuple[str, str], Lane]] = {}
         self._touched: set[LaneKey] = set()
@@ -77,7 +86,7 @@ class Processor:
         records: list[Record] = []
         for state in states:
             key = Lane.key_of(state)
-            baseline = self._baselines.find(key.model, key.version)
+            baseline = self._find_baseline(key.model, key.version)
             lane = Lane.from_bytes(state, baseline, self._policy)
             lanes[key.model, key.version] = lane
             if outbox := lane.take_outbox():
@@ -96,9 +105,8 @@ class Processor:
         records: list[Record] = []
         for message in messages:
             try:
-                lane, batch = self._admit(message)
-                outputs = self._feed(lane, batch, message.offset)
-            except _RefusedError as refused:
+                records += self._take(message)
+            except RefusedError as refused:
                 records.append(
                     dead_letter_record(
                         self._topics,
@@ -107,42 +115,66 @@ class Processor:
                         detail=str(refused),
                     )
                 )
-                continue
-            self._touched.add(lane.key)
-            records += self._records(outputs)
         return records
 
-    def _admit(self, message: Incoming) -> tuple[Lane, ActivationBatch]:
+    def _take(self, message: Incoming) -> list[Record]:
         try:
+            end = read_end(message.headers, limits=self._limits)
+            if end is not None:
+                return self._end(end, message)
             batch = decode(
                 message.value or b"", message.headers, key=message.key, limits=self._limits
             )
         except WireError as error:
-            raise _RefusedError(str(error.reason), error.detail) from error
+            raise RefusedError(str(error.reason), error.detail) from error
+        return self.take_batch(message.partition, message.offset, batch)
+
+    def take_batch(self, partition: int, offset: int, batch: ActivationBatch) -> list[Record]:
+        """Take the rows of one message in; return what to publish.
+
+        Raises
+        ------
+        RefusedError
+            They do not fit the baseline, come from the future, or are of one model too many.
+            Everything is left as it was.
+        """
+        lane = self._lane(partition, batch)
+        outputs = self._feed(lane, batch, offset)
+        self._touched.add(lane.key)
+        return self._records(outputs)
+
+    def _lane(self, partition: int, batch: ActivationBatch) -> Lane:
         newest = self._newest_ns()
         if int(batch.event_time_ns.max()) > newest:
-            raise _RefusedError("bad-time", "an event time lies in the future: check the clocks")
-        lanes = self._lanes.setdefault(message.partition, {})
+            raise RefusedError("bad-time", "an event time lies in the future: check the clocks")
+        lanes = self._lanes.setdefault(partition, {})
         name = (batch.model, batch.version)
         if name not in lanes:
             if len(lanes) >= MOST_LANES:
-                raise _RefusedError(
+                raise RefusedError(
                     "too-many-lanes",
-                    f"partition {message.partition} has {MOST_LANES} model versions already",
+                    f"partition {partition} has {MOST_LANES} model versions already",
                 )
-            key = LaneKey(*name, message.partition)
-            lanes[name] = Lane(key, self._baselines.find(*name), self._policy)
-        return lanes[name], batch
+            key = LaneKey(*name, partition)
+            lanes[name] = Lane(key, self._find_baseline(*name), self._policy)
+        return lanes[name]
+
+    def _end(self, end: EndOfStream, message: Incoming) -> list[Record]:
+        lane = self._lanes.get(message.partition, {}).get((end.model, end.version))
+        if lane is None:
+            return []
+        self._touched.add(lane.key)
+        return self._records(lane.end(message.offset))
 
     def _feed(self, lane: Lane, batch: ActivationBatch, offset: int) -> list[Output]:
         if not lane.has_baseline:
-            baseline = self._baselines.find(batch.model, batch.version)
+            baseline = self._find_baseline(batch.model, batch.version)
             if baseline is not None:
                 lane.adopt(baseline)
         try:
             return lane.take(batch, offset)
         except ActivationsError as error:
-            raise _RefusedError(_REASONS.get(type(error), "bad-shape"), str(error)) from error
+            raise RefusedError(_REASONS.get(type(error), "bad-shape"), str(error)) from error
 
     def idle(self, partition: int, model: str, version: str) -> list[Record]:
         """Close the open hours of a lane that has fallen silent."""

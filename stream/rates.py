@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from detector import Baseline, Sketch, contamination, decide, flag
+from detector import Baseline, Flagged, Sketch, Suspect, contamination, decide, flag
 from detector.decision import LEAST_ROWS
 
 from .alerts import suspect_values
 from .hours import HOUR_NS, HourPart, Tally
 
-__all__ = ["HourReport", "RateBook"]
+__all__ = ["FindBaseline", "HourReport", "RateBook"]
 
 FindBaseline = Callable[[str, str], Baseline | None]
 
@@ -32,7 +32,9 @@ class HourReport:
     rates : list of dict
         One row a view (layer).
     flagged : list of dict
-        Requests that were not flagged in an earlier revision.
+        Requests that this revision flags and the one before did not, with the status "flagged",
+        and those that it flags no longer, "withdrawn": the rate of false discoveries is promised
+        for the hour as it stands in the end, whatever the order of its parts.
     """
 
     model: str
@@ -47,7 +49,7 @@ class HourReport:
 class _Hour:
     parts: set[tuple[int, int]] = field(default_factory=set)
     tallies: dict[str, Tally] = field(default_factory=dict)
-    flagged: set[tuple[str, int, int]] = field(default_factory=set)
+    flagged: dict[tuple[str, int, int], Suspect] = field(default_factory=dict)
 
     def add(self, part: HourPart) -> bool:
         """Add a part; False if it was known (a re-delivery)."""
@@ -58,6 +60,16 @@ class _Hour:
         known = self.tallies.get(part.baseline)
         self.tallies[part.baseline] = part.tally if known is None else known + part.tally
         return True
+
+    def change(self, flagged: Flagged) -> list[tuple[str, Suspect]]:
+        """Take over whom a revision flags; return what changed, as (status, request)."""
+        now = {(s.request_id, s.partition, s.offset): s for s in flagged.requests}
+        # of an hour with more of them than a sketch has names for, nobody is withdrawn for that
+        gone = [who for who, s in self.flagged.items() if s.p_value > flagged.level]
+        changed = [("withdrawn", self.flagged.pop(who)) for who in gone]
+        changed += [("flagged", s) for who, s in now.items() if who not in self.flagged]
+        self.flagged |= now
+        return changed
 
     @property
     def requests(self) -> int:
@@ -128,10 +140,6 @@ class RateBook:
             "alarms": tally.alarms,
             "baseline_sha256": baseline.sha256,
         }
-        fresh = [
-            s for s in flagged.requests if (s.request_id, s.partition, s.offset) not in hour.flagged
-        ]
-        hour.flagged.update((s.request_id, s.partition, s.offset) for s in fresh)
         return HourReport(
             part.model,
             part.version,
@@ -143,10 +151,10 @@ class RateBook:
                     "model": part.model,
                     "version": part.version,
                     "hour": common["hour"],
-                    "revision": common["revision"],
+                    "status": status,
                     **suspect_values(suspect),
                 }
-                for suspect in fresh
+                for status, suspect in hour.change(flagged)
             ],
         )
 

@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 
 from .errors import SettingsError
+from .policy import Policy
 from .settings_sources import (
     KAFKA_SERVERS_VARIABLE,
     PREFIX,
@@ -257,6 +258,15 @@ class Settings(BaseSettings):
         """Return the full names of the topics, with the prefix."""
         return Topics(
             **{name: self.topic_prefix + getattr(self, f"topic_{name}") for name in Topics.roles()}
+        )
+
+    def policy(self) -> Policy:
+        """Return what lanes have to know of the settings."""
+        return Policy(
+            average_run_length=self.average_run_length,
+            lanes=self.lanes,
+            calm_requests=self.calm_requests,
+            grace_ns=int(self.grace_seconds * 1e9),
         )
 
     def environment(self) -> dict[str, str]:

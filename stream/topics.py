@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from .errors import BrokerError, TopicError
 from .settings import Settings
 
-__all__ = ["Outcome", "TopicSpec", "create_topics", "topic_specs"]
+__all__ = ["Outcome", "TopicSpec", "create_topics", "partition_count", "topic_specs"]
 
 Outcome = Literal["created", "exists"]
 
@@ -162,6 +162,26 @@ async def create_topics(settings: Settings) -> dict[str, Outcome]:
         after = await _wait_for_leaders(admin, [spec.name for spec in specs])
         _check_partitions(settings, after, exact=not on_mock)
     return {spec.name: "created" if spec.name in created else "exists" for spec in specs}
+
+
+async def partition_count(settings: Settings, topic: str) -> int:
+    """Partitions of a topic.
+
+    Raises
+    ------
+    BrokerError
+        If no broker answers.
+    TopicError
+        If there is no such topic.
+    """
+    async with _admin(settings) as admin:
+        counts = _partition_counts(await admin.describe_topics([topic]))
+    if topic not in counts:
+        raise TopicError(
+            f"there is no topic {topic!r}: check topic_prefix, or create it with "
+            "`latentwatch topics`"
+        )
+    return counts[topic]
 
 
 @asynccontextmanager

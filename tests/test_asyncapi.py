@@ -10,10 +10,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from detector import Baseline
-from producers.wire import ActivationBatch, decode, encode
+from producers.wire import ActivationBatch, EndOfStream, decode, encode, encode_end
 from stream.events import Record, alert_record, dead_letter_record, report_records
 from stream.hours import HOUR_NS, HourPart
-from stream.lane import AlertChange, Lane, LaneKey, Policy
+from stream.lane import AlertChange, Lane, LaneKey
+from stream.policy import Policy
 from stream.rates import RateBook
 from stream.settings import Settings
 
@@ -155,6 +156,15 @@ def test_encoded_activations_fit_the_schema() -> None:
     validator("activations", "headers").validate(headers)
     length = int(headers["inference-header-content-length"])
     validator("activations", "payload").validate(orjson.loads(message.value[:length]))
+
+
+def test_ends_of_streams_fit_the_schema() -> None:
+    message = encode_end(
+        EndOfStream("m", "1"), source="/tests", event_id="e", time="2026-01-05T10:00:00Z"
+    )
+    headers = {name: value.decode() for name, value in message.headers}
+    validator("endOfStream", "headers").validate(headers)
+    validator("endOfStream", "payload").validate(message.value.decode())
 
 
 def test_dead_letters_fit_the_schema() -> None:

@@ -98,8 +98,10 @@ async def collect(
                     outputs.alerts.append(data)
                 elif record.topic == topics.detection_rates:
                     outputs.take_rate(data)
-                else:
+                elif data["status"] == "flagged":
                     outputs.flagged[data["request_id"]] = data
+                else:
+                    outputs.flagged.pop(data["request_id"], None)
                 news = time.monotonic()
             check(outputs.counted)
             if time.monotonic() - news > PATIENCE_SECONDS:

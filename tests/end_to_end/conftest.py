@@ -148,7 +148,12 @@ class Run:
 
     recording: Recording
     outputs: Outputs
-    topics: Topics
+    settings: Settings
+
+    @property
+    def topics(self) -> Topics:
+        """Names of its topics."""
+        return self.settings.topics()
 
 
 @pytest.fixture(scope="session")
@@ -159,4 +164,4 @@ def undisturbed(kafka_bootstrap: str, make_service: Any, recording: Recording) -
         service.send(recording.messages)
         service.wait_for_requests(recording.requests)
         worker.stop()
-        return Run(recording, service.read(), service.topics)
+        return Run(recording, service.read(), service.settings)

@@ -12,7 +12,8 @@ from detector import Baseline, Block, Decision, decide
 from detector import Requests as BlockRequests
 from producers.wire import ActivationBatch, Limits, Message, decode, encode
 from stream.baselines import BaselineStore, baseline_url
-from stream.lane import Lane, LaneKey, Policy
+from stream.lane import Lane, LaneKey
+from stream.policy import Policy
 from stream.processor import Incoming, Processor
 from stream.settings import Settings
 
@@ -133,7 +134,7 @@ def make_processor(baselines_folder: str, policy: Policy) -> Callable[[], Proces
     def make() -> Processor:
         return Processor(
             Settings().topics(),
-            BaselineStore(baselines_folder, lambda: 0.0, average_run_length=100_000),
+            BaselineStore(baselines_folder, lambda: 0.0, average_run_length=100_000).find,
             policy,
             limits=Limits(),
             newest_ns=lambda: 1_750_000_000 * 10**9,

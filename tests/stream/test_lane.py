@@ -6,7 +6,8 @@ import pytest
 from detector import Baseline, DimensionError, UnseenClassError
 from producers.wire import ActivationBatch
 from stream.hours import HourPart
-from stream.lane import AlertChange, Lane, LaneKey, Output, Policy
+from stream.lane import AlertChange, Lane, LaneKey, Output
+from stream.policy import Policy
 
 
 def parts_of(outputs: Iterable[Output]) -> list[HourPart]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from producers.wire import ActivationBatch
 from stream.events import alert_record, hour_part_record
 from stream.hours import HOUR_NS, HourPart
-from stream.lane import AlertChange, Lane, LaneKey, Output, Policy
+from stream.lane import AlertChange, Lane, LaneKey, Output
+from stream.policy import Policy
 from stream.settings import Settings
 
 KEY = LaneKey("signs", "1", 3)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from detector import Baseline
 from stream.alerts import Alert
 from stream.hours import HourPart, Tally
-from stream.lane import AlertChange, Lane, LaneKey, Output, Policy
+from stream.lane import AlertChange, Lane, LaneKey, Output
+from stream.policy import Policy
 
 ROWS = 420
 ATTACKED = range(150, 260)

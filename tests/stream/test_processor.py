@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from producers.wire import Limits
+from producers.wire import EndOfStream, Limits, encode_end
 from stream.baselines import BaselineStore, baseline_url
 from stream.hours import HOUR_NS, HourPart
-from stream.lane import LaneKey, Policy
+from stream.lane import LaneKey
+from stream.policy import Policy
 from stream.processor import MOST_LANES, Incoming, Processor
 from stream.settings import Settings
 
@@ -25,7 +26,7 @@ def make(traffic: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[],
     traffic.baseline.save(baseline_url(folder, "signs", "1"))
     return lambda: Processor(
         TOPICS,
-        BaselineStore(folder, lambda: 0.0, average_run_length=100_000),
+        BaselineStore(folder, lambda: 0.0, average_run_length=100_000).find,
         Policy(average_run_length=100_000, calm_requests=64, grace_ns=0),
         limits=Limits(),
         newest_ns=lambda: FUTURE_NS,
@@ -194,7 +195,7 @@ def test_a_baseline_that_comes_later_is_taken_up(traffic: Any, tmp_path: Path) -
     now = 0.0
     policy = Policy(average_run_length=100_000)
     store = BaselineStore(str(tmp_path), lambda: now, average_run_length=100_000)
-    processor = Processor(TOPICS, store, policy, limits=Limits(), newest_ns=lambda: FUTURE_NS)
+    processor = Processor(TOPICS, store.find, policy, limits=Limits(), newest_ns=lambda: FUTURE_NS)
     processor.take([incoming(traffic, 0)])
     traffic.baseline.save(baseline_url(str(tmp_path), "signs", "1"))
     now = 60.0
@@ -204,3 +205,54 @@ def test_a_baseline_that_comes_later_is_taken_up(traffic: Any, tmp_path: Path) -
         ("", 16),
         (traffic.baseline.sha256, 16),
     ]
+
+
+def end_of(model: str, offset: int, partition: int = 3) -> Incoming:
+    """The message that closes a model's open hours."""
+    message = encode_end(
+        EndOfStream(model, "1"), source="/replay", event_id="e", time="2026-01-05T10:00:00Z"
+    )
+    return Incoming(partition, offset, message.key, message.value, message.headers)
+
+
+def hour_rows(records: list[Any]) -> list[int]:
+    """Requests in each part of an hour among records."""
+    assert {record.topic for record in records} <= {TOPICS.hour_sketches}
+    return [HourPart.from_bytes(record.value or b"").tally.sketch.rows for record in records]
+
+
+def test_an_end_of_stream_closes_the_hours_of_its_model_and_partition_alone(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    processor = make()
+    processor.take([incoming(traffic, 0), incoming(traffic, 0, model="ghost")])
+    processor.take([incoming(traffic, 0, partition=4)])
+    assert hour_rows(processor.take([end_of("signs", 1)])) == [16]
+    assert hour_rows(processor.take([end_of("unknown", 2)])) == []
+    assert {(key.model, key.partition) for key in processor.untold()} == {
+        ("ghost", 3),
+        ("signs", 4),
+    }
+
+
+def test_an_end_that_comes_again_closes_nothing_and_rows_after_it_are_counted(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    processor = make()
+    processor.take([incoming(traffic, 0), end_of("signs", 1)])
+    states = processor.states()
+    again = make()
+    again.assign(3, states.values())
+    again.take([incoming(traffic, 2)])
+    assert again.take([end_of("signs", 1)]) == []
+    assert hour_rows(again.take([end_of("signs", 3)])) == [16]
+    parts = [HourPart.from_bytes(r.value or b"").part for r in again.idle(3, "signs", "1")]
+    assert parts == []
+
+
+def test_a_malformed_end_goes_to_the_dead_letters(make: Callable[[], Processor]) -> None:
+    message = end_of("signs", 0)
+    headers = [h for h in message.headers if h[0] != "ce_modelname"]
+    (letter,) = make().take([message._replace(headers=headers)])
+    assert letter.topic == TOPICS.dead_letter
+    assert dict(letter.headers)["latentwatch-reason"] == b"bad-header"

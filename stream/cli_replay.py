@@ -1,0 +1,263 @@
+"""``latentwatch replay``: recorded traffic again, through Kafka or without it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from .cli_options import load_settings, part_options, settings_option
+from .cli_record import need_extra
+
+if TYPE_CHECKING:
+    from detector import Baseline
+
+    from .rates import FindBaseline
+    from .recording import Recording
+    from .settings import Settings
+
+__all__ = ["replay"]
+
+MOST_LAG = 2_000
+
+
+class _Speed(click.ParamType):
+    """``max``, or how many times faster than it was."""
+
+    name = "number|max"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        """Parse."""
+        if value == "max":
+            return "max"
+        try:
+            speed = float(value)
+        except ValueError:
+            speed = 0.0
+        if not 0.0 < speed < float("inf"):
+            self.fail(f"{value!r}: write a number above 0, such as 60, or max")
+        return speed
+
+
+@click.command()
+@click.argument("url")
+@part_options
+@click.option("--request-id", "request_ids", multiple=True, help="This request; may be repeated.")
+@click.option(
+    "--speed",
+    type=_Speed(),
+    default="1",
+    show_default=True,
+    help="1 is the original pace, 60 an hour a minute, max as fast as the worker gets on.",
+)
+@click.option(
+    "--most-lag",
+    type=click.IntRange(0),
+    default=MOST_LAG,
+    show_default=True,
+    help="At speed max: messages that the worker may be behind; 0 for no limit.",
+)
+@click.option(
+    "--end-marker/--no-end-marker",
+    default=True,
+    show_default=True,
+    help="Let the worker close the last hours at once.",
+)
+@click.option("--topic-prefix", help="Instead of that of the settings: keeps live topics clean.")
+@click.option("--offline", is_flag=True, help="Decide here, without a broker.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Offline: folder for alerts.jsonl, detection-rates.jsonl and flagged-requests.jsonl.",
+)
+@click.option("--force", is_flag=True, help="Replace such files that are there already.")
+@click.option("--json", "as_json", is_flag=True, help="Offline: print JSON alone.")
+@click.option("--average-run-length", type=click.IntRange(256), help="Offline: try another one.")
+@click.option("--baseline", "baseline_url", help="Offline: try this artefact.")
+@click.option(
+    "--fit-on", help="Offline: fit a baseline on this npz file or recording, and try that."
+)
+@click.option("--layers", help="Offline, with --fit-on: layers to use, with commas between.")
+@settings_option
+def replay(
+    url: str,
+    request_ids: tuple[str, ...],
+    offline: bool,
+    topic_prefix: str | None,
+    average_run_length: int | None,
+    settings_file: Path | None,
+    **options: Any,
+) -> None:
+    """Replay the recording at URL into Kafka, or decide on it here (--offline).
+
+    Keys, ids and event times are those of the recording; partitions as well where the topic has
+    as many. Replay into topics of their own (--topic-prefix and an application_id of its own):
+    among live traffic old hours are late.
+    """
+    need_extra("pyarrow")
+    from .recording import Recording
+
+    _check(offline, average_run_length, options)
+    part = {name: options[name] for name in ("model", "version", "since_ns", "until_ns")}
+    part["request_ids"] = frozenset(request_ids) or None
+    recording = Recording(url).select(**part)
+    settings = load_settings(
+        settings_file, topic_prefix=topic_prefix, average_run_length=average_run_length
+    )
+    if offline:
+        _offline(recording, settings, options)
+    else:
+        _into_kafka(recording, settings, options)
+
+
+def _check(offline: bool, average_run_length: int | None, options: dict[str, Any]) -> None:
+    """Refuse options that would have no effect."""
+    names = ("out", "force", "as_json", "baseline_url", "fit_on", "layers")
+    given = [f"--{name.split('_')[0]}" for name in names if options[name]]
+    given += ["--average-run-length"] if average_run_length else []
+    if given and not offline:
+        raise click.UsageError(f"{', '.join(given)} need --offline: a worker has its own settings")
+    if options["layers"] and not options["fit_on"]:
+        raise click.UsageError(
+            "--layers needs --fit-on: a baseline is fitted on the layers that it judges; name the "
+            "npz file or recording of validation traffic"
+        )
+    if options["fit_on"] and options["baseline_url"]:
+        raise click.UsageError("--fit-on and --baseline exclude each other")
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _with_bar(bars: Progress, recording: Recording, what: str) -> Iterable[Any]:
+    """Messages of a recording, with a bar that shows requests, their rate and the time left."""
+    task = bars.add_task(what, total=len(recording), rate="")
+
+    def progress(done: int, _: int) -> None:
+        speed = bars.tasks[0].speed
+        rate = f"{speed:,.0f} requests/s" if speed else ""
+        bars.update(task, completed=done, rate=rate)
+
+    return recording.messages(progress)
+
+
+def _into_kafka(recording: Recording, settings: Settings, options: dict[str, Any]) -> None:
+    from aiokafka.errors import KafkaError
+
+    from .errors import BrokerError
+    from .replay.kafka import Replay
+    from .replay.pace import Pace
+
+    speed = options["speed"]
+    replaying = Replay(
+        settings,
+        Pace(None if speed == "max" else speed),
+        most_lag=options["most_lag"] if speed == "max" else 0,
+        end_marker=options["end_marker"],
+    )
+    with _bars(Console(stderr=True)) as bars:
+        try:
+            asyncio.run(replaying.run(_with_bar(bars, recording, "replaying")))
+        except KafkaError as error:
+            raise BrokerError(
+                f"the broker at {settings.bootstrap_servers} failed ({error!r}) after "
+                f"{replaying.rows:,} requests: see that it is up, and replay again from there "
+                "with --since, into topics of their own"
+            ) from error
+    click.echo(f"replayed {replaying.rows:,} requests in {replaying.messages:,} messages")
+
+
+def _offline(recording: Recording, settings: Settings, options: dict[str, Any]) -> None:
+    # one thread, as a worker has: the same products give the same bits
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import orjson
+
+    from .replay.offline import OfflineReplay
+    from .replay.outputs import OutputFiles
+    from .replay.standing import Standing
+    from .replay.tables import tables
+
+    topics, console = settings.topics(), Console(stderr=True)
+    outputs = OutputFiles(options["out"], topics, force=options["force"])
+    find = _baselines(recording, settings, options, console)
+    replaying, standing = OfflineReplay(settings, find), Standing(topics)
+    with _bars(console) as bars, outputs:
+        for record in replaying.run(_with_bar(bars, recording, "deciding")):
+            standing.take(record)
+            outputs.write(record)
+    if options["as_json"]:
+        found = {name: list(getattr(standing, name).values()) for name in _STANDING}
+        found["refused"] = dict(replaying.refused)  # type: ignore[assignment]
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+        return
+    for table in tables(standing):
+        Console().print(table)
+    for reason, count in replaying.refused.items():
+        click.echo(f"{count:,} messages were refused: {reason}")
+
+
+_STANDING = ("alerts", "rates", "flagged")
+
+
+def _baselines(
+    recording: Recording, settings: Settings, options: dict[str, Any], console: Console
+) -> FindBaseline:
+    """Where the replay finds its baselines: the settings' folder, one artefact, or a fresh fit."""
+    from detector import Baseline
+
+    from .baselines import BaselineStore
+    from .replay.trial import one_baseline
+
+    if options["baseline_url"]:
+        return one_baseline(recording, Baseline.load(options["baseline_url"]), settings)
+    if options["fit_on"]:
+        chosen = tuple(options["layers"].split(",")) if options["layers"] else ()
+        fitted = _fit(options["fit_on"], recording.only_model(), chosen, console)
+        return one_baseline(recording, fitted, settings)
+    store = BaselineStore(
+        settings.baselines,
+        lambda: 0.0,
+        average_run_length=settings.average_run_length,
+        lanes=settings.lanes,
+    )
+    return store.find
+
+
+def _fit(source: str, name: tuple[str, str], layers: tuple[str, ...], console: Console) -> Baseline:
+    """A baseline of validation traffic, for this replay alone."""
+    from .cli_baseline import fit_with_progress, read_arrays
+    from .recording import Recording
+
+    model, version = name
+    if source.endswith(".npz"):
+        activations, predicted = read_arrays(Path(source), layers)
+    else:
+        trusted = Recording(source).select(model=model)
+        chosen = layers or tuple(trusted.layers())
+        activations = {layer: trusted.array(layer) for layer in chosen}
+        predicted = trusted.predicted()
+    return fit_with_progress(activations, predicted, console, model=model, version=version)

@@ -1,0 +1,1 @@
+"""Recorded traffic again: through Kafka, or without it on the same processor."""

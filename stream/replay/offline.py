@@ -1,0 +1,69 @@
+"""What a worker publishes of a recording, without a broker: the same processor, the same rates.
+
+Lanes know nothing of each other, and the rates of an hour are sums; so the records that stand in
+the end, the newest of each key, are those of a worker to the byte, whatever the interleaving of
+the partitions, batches, flushes and restarts. Only a wall clock that closed hours in between
+(`idle_seconds`) leaves a higher revision.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from producers.wire import ActivationBatch, Limits
+from stream.events import Record, report_records
+from stream.hours import HourPart
+from stream.processor import Processor, RefusedError
+from stream.rates import FindBaseline, RateBook
+from stream.settings import Settings
+
+__all__ = ["OfflineReplay"]
+
+_END_OF_TIME = 2**63 - 1
+
+
+class OfflineReplay:
+    """Decides on recorded messages.
+
+    Parameters
+    ----------
+    settings : Settings
+        Run length, lanes, calm, grace and false discovery rate; nothing of Kafka.
+    find_baseline : callable of (model, version)
+        The baseline that judges a model version, or None.
+    """
+
+    def __init__(self, settings: Settings, find_baseline: FindBaseline) -> None:
+        self._topics = settings.topics()
+        self._processor = Processor(
+            self._topics,
+            find_baseline,
+            settings.policy(),
+            limits=Limits(value_bytes=settings.max_message_bytes),
+            # what was recorded had come when it was recorded
+            newest_ns=lambda: _END_OF_TIME,
+        )
+        self._rates = RateBook(
+            find_baseline, settings.false_discovery_rate, settings.hour_sketch_retention_hours
+        )
+        self.refused: Counter[str] = Counter()
+
+    def run(self, messages: Iterable[tuple[int, int, ActivationBatch]]) -> Iterator[Record]:
+        """Records of the output topics, of (partition, offset, batch) in the order of offsets."""
+        for partition, offset, batch in messages:
+            try:
+                records = self._processor.take_batch(partition, offset, batch)
+            except RefusedError as refused:
+                self.refused[refused.reason] += 1
+                continue
+            yield from self._with_rates(records)
+        for key in sorted(self._processor.untold()):
+            yield from self._with_rates(self._processor.idle(key.partition, key.model, key.version))
+
+    def _with_rates(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            if record.topic != self._topics.hour_sketches:
+                yield record
+            elif report := self._rates.add(HourPart.from_bytes(record.value or b"")):
+                yield from report_records(self._topics, report)

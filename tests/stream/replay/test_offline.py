@@ -1,0 +1,123 @@
+"""Decisions without a broker: whatever the order of the partitions, and with other settings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector import Baseline
+from producers.wire import ActivationBatch
+from stream.errors import RecordingError
+from stream.hours import HOUR_NS
+from stream.recording import RecordedMessage, Recording
+from stream.recording.files import RecordingFiles
+from stream.recording.writer import RecordingWriter
+from stream.replay.offline import OfflineReplay
+from stream.replay.standing import Standing
+from stream.replay.trial import one_baseline
+from stream.settings import Settings
+
+SETTINGS = Settings(average_run_length=100_000, calm_requests=64, grace_seconds=0)
+
+
+def messages_of(traffic: Any, partition: int) -> list[RecordedMessage]:
+    """Two hours of one partition, the second attacked."""
+    made = []
+    for number in range(12):
+        first = traffic.start_ns + (number // 6) * HOUR_NS + number * 10**9
+        batch = traffic.batch(
+            100 * partition + number,
+            20 + partition,
+            scale=4.0 if number >= 6 and number % 3 == 0 else 1.0,
+            times_ns=range(first, first + 20 + partition),
+        )
+        made.append(RecordedMessage(partition, number, batch))
+    return made
+
+
+def decide(baseline: Baseline | None, messages: Sequence[RecordedMessage]) -> Standing:
+    standing = Standing(SETTINGS.topics())
+    for record in OfflineReplay(SETTINGS, lambda *_: baseline).run(messages):
+        standing.take(record)
+    return standing
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations([0] * 12 + [1] * 12 + [2] * 12))
+def test_what_stands_in_the_end_does_not_depend_on_how_partitions_interleave(
+    traffic: Any, order: list[int]
+) -> None:
+    streams = {partition: iter(messages_of(traffic, partition)) for partition in range(3)}
+    found = decide(traffic.baseline, [next(streams[partition]) for partition in order])
+    whole = [m for partition in range(3) for m in messages_of(traffic, partition)]
+    expected = decide(traffic.baseline, whole)
+    assert found.alerts == expected.alerts
+    assert found.rates == expected.rates
+    assert found.flagged == expected.flagged
+    assert expected.flagged
+    assert {row["requests"] for row in expected.rates.values()} == {6 * (20 + 21 + 22)}
+
+
+def test_messages_that_do_not_fit_are_counted_and_the_others_judged(traffic: Any) -> None:
+    bad = traffic.batch(0, predicted=np.full(16, 7, np.int32))
+    good = traffic.batch(1)
+    replaying = OfflineReplay(SETTINGS, lambda *_: traffic.baseline)
+    standing = Standing(SETTINGS.topics())
+    for record in replaying.run([RecordedMessage(0, 0, bad), RecordedMessage(0, 1, good)]):
+        standing.take(record)
+    assert dict(replaying.refused) == {"bad-class": 1}
+    assert {row["requests"] for row in standing.rates.values()} == {16}
+
+
+def recording_of(traffic: Any, folder: Path) -> Recording:
+    writer = RecordingWriter(RecordingFiles(str(folder)), most_bytes=10**9, most_seconds=1e9)
+    for message in messages_of(traffic, 0):
+        writer.add(message, 0.0)
+    writer.flush_all()
+    return Recording(str(folder))
+
+
+def test_a_baseline_of_another_version_may_be_tried_on_a_recording(
+    traffic: Any, tmp_path: Path
+) -> None:
+    recording = recording_of(traffic, tmp_path)
+    find = one_baseline(recording, traffic.other_baseline, SETTINGS)
+    assert find("signs", "1") is traffic.other_baseline
+    assert find("signs", "2") is None
+
+
+def test_a_baseline_of_another_model_or_of_other_layers_is_refused(
+    traffic: Any, tmp_path: Path
+) -> None:
+    recording = recording_of(traffic, tmp_path)
+    rows = np.random.default_rng(0).standard_normal((600, 5))
+    small: dict[str, Any] = {
+        "longest_window": 64, "random_features": 32, "simulated_requests": 20_000
+    }  # fmt: skip
+    zeros = np.zeros(600, int)
+    other = Baseline.fit({"deep": rows}, zeros, model="lights", version="1", **small)
+    with pytest.raises(RecordingError, match=r"is of lights/1.*name a baseline of signs"):
+        one_baseline(recording, other, SETTINGS)
+    narrow = Baseline.fit({"deep": rows}, zeros, model="signs", version="1", **small)
+    with pytest.raises(RecordingError, match=r"judges deep \(5\)"):
+        one_baseline(recording, narrow, SETTINGS)
+
+
+def test_a_message_over_two_hours_is_one_message_again(traffic: Any, tmp_path: Path) -> None:
+    end = traffic.start_ns + HOUR_NS
+    times = [end - 1, end, end - 2, end + 1] * 4
+    batch: ActivationBatch = traffic.batch(0, times_ns=times)
+    writer = RecordingWriter(RecordingFiles(str(tmp_path)), most_bytes=10**9, most_seconds=1e9)
+    writer.add(RecordedMessage(0, 0, batch), 0.0)
+    writer.flush_all()
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    (message,) = Recording(str(tmp_path)).messages()
+    assert message.batch.request_ids == list(batch.request_ids)
+    assert np.array_equal(message.batch.event_time_ns, times)
+    assert decide(traffic.baseline, [message]).rates == (
+        decide(traffic.baseline, [RecordedMessage(0, 0, batch)]).rates
+    )
