@@ -7,6 +7,7 @@ Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseli
 from detector.baseline import Baseline, View, WindowTest
 from detector.calibration import Calibration, RunLengths
 from detector.decision import Decision, ViewStatistics, decide
+from detector.difference import Difference, LayerDifference, compare_baselines
 from detector.errors import (
     ActivationsError,
     ArtefactError,
@@ -23,6 +24,7 @@ from detector.evaluation import Evaluation, evaluate
 from detector.exact import gaussian_kernel, mmd_squared, permutation_test
 from detector.flagging import Contamination, Flagged, attribution, contamination, flag
 from detector.monitor import Block, Monitor
+from detector.screening import Finding, Screening, screen
 from detector.sketch import Features, Requests, Sketch, Suspect
 
 __all__ = [
@@ -36,14 +38,18 @@ __all__ = [
     "Contamination",
     "Decision",
     "DetectorError",
+    "Difference",
     "DimensionError",
     "Evaluation",
     "Features",
+    "Finding",
     "Flagged",
+    "LayerDifference",
     "Monitor",
     "NotFiniteError",
     "Requests",
     "RunLengths",
+    "Screening",
     "Sketch",
     "SketchError",
     "Suspect",
@@ -53,6 +59,7 @@ __all__ = [
     "ViewStatistics",
     "WindowTest",
     "attribution",
+    "compare_baselines",
     "contamination",
     "decide",
     "evaluate",
@@ -60,4 +67,5 @@ __all__ = [
     "gaussian_kernel",
     "mmd_squared",
     "permutation_test",
+    "screen",
 ]

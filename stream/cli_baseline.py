@@ -1,58 +1,47 @@
-"""``latentwatch baseline``: fit one on validation arrays, and show what it promises."""
+"""``latentwatch baseline``: fit one, show what it promises, and compare two."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+
+from .baseline_source import Part, Source, load_npz, open_source, read_arrays
+from .cli_baseline_tables import describe, difference_tables
+from .cli_options import EventTime
 
 if TYPE_CHECKING:
-    from detector import Baseline
+    from detector import Baseline, Screening
 
 __all__ = ["baseline", "fit_with_progress", "load_npz", "read_arrays"]
 
-RUN_LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
-USUAL = 1_000_000
+ACCEPTABLE = ("poisoned", "drift", "duplicates")
+"""Findings that may be overruled; a fit on too few rows of a class fails in any case."""
+
+ROWS_SHOWN = 10
+
+
+class _Findings(click.ParamType):
+    """Names of findings, with commas between."""
+
+    name = "findings"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> frozenset[str]:
+        """Split and check."""
+        names = frozenset(value.split(",")) if isinstance(value, str) else frozenset(value)
+        if unknown := names - set(ACCEPTABLE):
+            self.fail(f"{', '.join(sorted(unknown))}: choose among {', '.join(ACCEPTABLE)}")
+        return names
 
 
 @click.group()
 def baseline() -> None:
-    """Fit and show baselines."""
-
-
-def load_npz(path: Path) -> dict[str, Any]:
-    """All arrays of an npz file."""
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
-        raise click.ClickException(
-            f"{path} is no npz file of plain arrays; write one with numpy.savez"
-        ) from error
-
-
-def read_arrays(path: Path, layers: tuple[str, ...]) -> tuple[dict[str, Any], Any]:
-    """Activations by layer and predictions, from ``[baseline.]<layer>`` arrays of an npz file."""
-    arrays = {
-        name.removeprefix("baseline."): array
-        for name, array in load_npz(path).items()
-        if name.startswith("baseline.") or "." not in name
-    }
-    predicted = arrays.pop("predicted", None)
-    missing = [name for name in layers if name not in arrays]
-    if predicted is None or missing or not arrays:
-        wanted = ", ".join(missing) or "predicted and one array [N, d] a layer"
-        raise click.ClickException(
-            f"{path} lacks {wanted}; it has {', '.join(arrays) or 'no arrays'}"
-        )
-    return {name: arrays[name] for name in layers or arrays}, predicted
+    """Fit, show and compare baselines."""
 
 
 def fit_with_progress(
@@ -72,9 +61,11 @@ def fit_with_progress(
 
 
 @baseline.command()
-@click.argument("arrays", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", required=True, help="Name of the model, as its service publishes it.")
-@click.option("--model-version", "version", required=True, help="Version of the model.")
+@click.argument("source")
+@click.option("--model", help="Name of the model; a recording of one model needs none.")
+@click.option("--model-version", "version", help="Version of the model; likewise.")
+@click.option("--since", "since_ns", type=EventTime(), help="Recorded event times from then on.")
+@click.option("--until", "until_ns", type=EventTime(), help="Recorded event times before then.")
 @click.option(
     "--baselines",
     default="./baselines",
@@ -93,45 +84,145 @@ def fit_with_progress(
 )
 @click.option("--drop-constant", is_flag=True, help="Leave out features that never vary.")
 @click.option("--pool-rare-classes", is_flag=True, help="Let rare classes share one mean.")
+@click.option(
+    "--accept",
+    "accepted",
+    type=_Findings(),
+    default=(),
+    help="Go on in spite of these findings: poisoned, drift, duplicates, with commas between. "
+    "Poisoned rows are then fitted on; repeats are left out all the same.",
+)
+@click.option(
+    "--findings",
+    "findings_file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write what screening found, with all rows concerned, to a JSON file.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Replace a baseline that is there already.")
 def fit(
-    arrays: Path,
-    model: str,
-    version: str,
+    source: str,
+    model: str | None,
+    version: str | None,
+    since_ns: int | None,
+    until_ns: int | None,
     baselines: str,
     layers: str | None,
     force: bool,
+    accepted: frozenset[str],
+    findings_file: Path | None,
     pool_rare_classes: bool,
     **options: Any,
 ) -> None:
-    """Fit a baseline on ARRAYS, an npz file of the validation phase.
+    """Fit a baseline on SOURCE: arrays of the validation phase, or a recording of trusted traffic.
 
-    It holds one array [N, d] a layer, the earliest layer first, named <layer> or
-    baseline.<layer>, and the predicted classes [N], named predicted or baseline.predicted.
+    Arrays are an npz file with one array [N, d] a layer, the earliest layer first, named <layer>
+    or baseline.<layer>, and the predicted classes [N], named predicted or baseline.predicted.
+    A recording is the folder or URL that `latentwatch record` wrote to.
+
+    The rows are screened first (docs/baselines.md): too few of them, exact repeats, drift within
+    the period, and rows that look poisoned are warned of, or refused.
     """
-    from detector.artefact import filesystem_of
-
-    from .baselines import baseline_url
-
-    url = baseline_url(baselines, model, version)
-    filesystem, path = filesystem_of(url)
-    if filesystem.exists(path) and not force:
-        raise click.ClickException(f"{url} is there already; --force replaces it")
-    activations, predicted = read_arrays(arrays, tuple(layers.split(",")) if layers else ())
+    wanted = tuple(layers.split(",")) if layers else ()
+    rows = open_source(source, Part(model, version, since_ns, until_ns, wanted))
+    url = _free_url(baselines, rows, force)
     console = Console(stderr=True)
+    rows = _screened(rows, console, accepted, findings_file, pool_rare_classes, options)
     fitted = fit_with_progress(
-        activations,
-        predicted,
+        rows.activations,
+        rows.predicted,
         console,
-        model=model,
-        version=version,
+        model=rows.model,
+        version=rows.version,
         rare_classes="pool" if pool_rare_classes else "refuse",
         **options,
     )
     fitted.save(url)
     click.echo(f"wrote {url}")
     describe(fitted, Console())
+
+
+def _free_url(baselines: str, rows: Source, force: bool) -> str:
+    """Where the artefact goes; fails where one is already."""
+    from detector.artefact import filesystem_of
+
+    from .baselines import baseline_url
+
+    url = baseline_url(baselines, rows.model, rows.version)
+    filesystem, path = filesystem_of(url)
+    if filesystem.exists(path) and not force:
+        raise click.ClickException(f"{url} is there already; --force replaces it")
+    return url
+
+
+def _screened(
+    rows: Source,
+    console: Console,
+    accepted: frozenset[str],
+    findings_file: Path | None,
+    pool_rare_classes: bool,
+    options: dict[str, Any],
+) -> Source:
+    """The rows without repeats, once nothing stands in the way of a fit on them."""
+    import numpy as np
+
+    from detector import screen
+
+    with console.status("screening the rows"):
+        screening = screen(
+            rows.activations,
+            rows.predicted,
+            rows.event_time_ns,
+            # the fit draws from the seed itself
+            rng=np.random.default_rng([options["seed"], 1]),
+            classes=options["classes"],
+            drop_constant=options["drop_constant"],
+            pool_rare_classes=pool_rare_classes,
+        )
+    if findings_file is not None:
+        _write_findings(findings_file, rows, screening)
+    _tell(rows, screening, accepted)
+    return rows if len(screening.kept) == len(rows.predicted) else rows.take(screening.kept)
+
+
+def _tell(rows: Source, screening: Screening, accepted: frozenset[str]) -> None:
+    """Print the findings; fail if any that was not accepted stands in the way."""
+    for finding in screening.findings:
+        refused = finding.severity == "refuse" and finding.kind not in accepted
+        click.echo(f"{'refused' if refused else 'warning'}: {finding.sentence}")
+        if finding.kind == "poisoned":
+            named = [rows.name_of(row) for row in finding.rows[:ROWS_SHOWN].tolist()]
+            more = len(finding.rows) - len(named)
+            click.echo(f"  {', '.join(named)}" + (f" and {more} more" if more else ""))
+    kinds = list(dict.fromkeys(f.kind for f in screening.refusals(accepted)))
+    if not kinds:
+        return
+    overruled = ",".join([*sorted(accepted), *(kind for kind in kinds if kind in ACCEPTABLE)])
+    advice = f"; --accept {overruled} goes on all the same" if "rows" not in kinds else ""
+    reasons = "; ".join(f.sentence for f in screening.refusals(accepted)[:1])
+    others = len(screening.refusals(accepted)) - 1
+    raise click.ClickException(
+        f"no baseline was fitted, for {reasons}" + (f" ({others} more)" if others else "") + advice
+    )
+
+
+def _write_findings(path: Path, rows: Source, screening: Screening) -> None:
+    import orjson
+
+    found = [
+        {
+            "kind": finding.kind,
+            "severity": finding.severity,
+            "sentence": finding.sentence,
+            "p_value": finding.p_value,
+            "rows": finding.rows.tolist(),
+            "request_ids": rows.request_ids
+            and [rows.request_ids[row] for row in finding.rows.tolist()],
+        }
+        for finding in screening.findings
+    ]
+    about = {"model": rows.model, "version": rows.version, "rows": len(rows.predicted)}
+    path.write_bytes(orjson.dumps(about | {"findings": found}, option=orjson.OPT_INDENT_2))
 
 
 @baseline.command()
@@ -143,60 +234,21 @@ def show(url: str) -> None:
     describe(Baseline.load(url), Console())
 
 
-def describe(fitted: Baseline, console: Console) -> None:
-    """Print the promise of a baseline."""
-    facts = Table(show_header=False, title=f"baseline of {fitted.model}/{fitted.version}")
-    facts.add_column()
-    facts.add_column(overflow="fold")
-    widths = zip(fitted.layout.names, fitted.layout.widths, strict=True)
-    facts.add_row("layers", ", ".join(f"{name} ({width})" for name, width in widths))
-    facts.add_row("rows, classes", f"{fitted.fitted_rows:,}, {fitted.classes}")
-    facts.add_row("deciding views", ", ".join(view.name for view in fitted.deciding))
-    facts.add_row("windows", f"32 to {fitted.longest_window} requests")
-    facts.add_row("seed", str(fitted.seed))
-    facts.add_row("SHA-256", fitted.sha256)
-    console.print(facts)
-    promise = Table(title="average run length: benign requests between two false alarms")
-    for column in ("average run length", "about 95 % interval", "threshold of the score"):
-        promise.add_column(column, justify="right")
-    runs = fitted.calibration.run_lengths
-    for length in (length for length in RUN_LENGTHS if length <= runs.longest):
-        low, high = runs.interval(length)
-        promise.add_row(
-            f"{length:,}", f"{low:,.0f} to {high:,.0f}", f"{runs.threshold(length):.2f}"
-        )
-    console.print(promise)
-    console.print(_smallest_shares(fitted))
-    console.print(_power(fitted))
+@baseline.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+def diff(first: str, second: str, as_json: bool) -> None:
+    """Show what differs between two baselines, FIRST and SECOND, and what it means."""
+    import orjson
 
+    from detector import Baseline, compare_baselines
 
-def _smallest_shares(fitted: Baseline) -> Table:
-    """What share of atypical requests windows see, at each average run length."""
-    table = Table(title="smallest share of atypical requests that 9 of 10 windows see")
-    table.add_column("window", justify="right")
-    calibration = fitted.calibration
-    lengths = [length for length in RUN_LENGTHS if length <= calibration.run_lengths.longest]
-    for length in lengths:
-        table.add_column(f"{length:,}", justify="right")
-    thresholds = [calibration.run_lengths.threshold(length) for length in lengths]
-    for rows in sorted(calibration.reference_scores):
-        shares = [calibration.smallest_share(rows, threshold) for threshold in thresholds]
-        table.add_row(str(rows), *("none" if s is None else f"{s:.0%}" for s in shares))
-    return table
-
-
-def _power(fitted: Baseline) -> Table:
-    """How many windows see each share of atypical requests, at the usual run length."""
-    from detector.calibration import REFERENCE_SHARES
-    from detector.simulation import REFERENCE_LEVEL
-
-    usual = min(USUAL, fitted.calibration.run_lengths.longest)
-    table = Table(title=f"power by share of atypical requests, at a run length of {usual:,.0f}")
-    for name in ("window", *(f"{share:.0%}" for share in REFERENCE_SHARES)):
-        table.add_column(name, justify="right")
-    threshold = fitted.calibration.run_lengths.threshold(usual)
-    for rows in sorted(fitted.calibration.reference_scores):
-        power = fitted.calibration.power(rows, threshold)
-        table.add_row(str(rows), *(f"{value:.2f}" for value in power))
-    table.caption = f"atypical: as one clean request in {1 / REFERENCE_LEVEL:.0f}"
-    return table
+    found = compare_baselines(Baseline.load(first), Baseline.load(second))
+    if as_json:
+        click.echo(orjson.dumps(found.as_dict(), option=orjson.OPT_INDENT_2))
+        return
+    console = Console()
+    for table in difference_tables(found):
+        console.print(table)
+    console.print(f"{found.meaning[0].upper()}{found.meaning[1:]}.")

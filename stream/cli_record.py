@@ -78,7 +78,7 @@ def record(
         files, most_bytes=int(rotate_megabytes * 1e6), most_seconds=rotate_seconds
     )
     wanted = [_partition(text) for text in partitions.split(",")] if partitions else None
-    recorder = Recorder(settings, writer, files.recover(), wanted)
+    recorder = Recorder(settings, writer, files.recover(wanted), wanted)
     asyncio.run(_run(settings, recorder, until_end))
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in recorder.skipped.items())
     click.echo(

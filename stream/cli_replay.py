@@ -249,15 +249,14 @@ def _baselines(
 
 def _fit(source: str, name: tuple[str, str], layers: tuple[str, ...], console: Console) -> Baseline:
     """A baseline of validation traffic, for this replay alone."""
-    from .cli_baseline import fit_with_progress, read_arrays
-    from .recording import Recording
+    from .baseline_source import Part, open_source
+    from .cli_baseline import fit_with_progress
 
     model, version = name
-    if source.endswith(".npz"):
-        activations, predicted = read_arrays(Path(source), layers)
-    else:
-        trusted = Recording(source).select(model=model)
-        chosen = layers or tuple(trusted.layers())
-        activations = {layer: trusted.array(layer) for layer in chosen}
-        predicted = trusted.predicted()
-    return fit_with_progress(activations, predicted, console, model=model, version=version)
+    # validation traffic may be of another version: what is tried is a fit on it
+    is_file = Path(source).is_file()
+    part = Part(model, version if is_file else None, layers=layers)
+    trusted = open_source(source, part)
+    return fit_with_progress(
+        trusted.activations, trusted.predicted, console, model=model, version=version
+    )

@@ -80,8 +80,8 @@ class WorkerLag:
             if loop.time() - moved > self._patience_seconds:
                 raise BrokerError(
                     f"the workers of {self._group!r} are {behind:,} messages behind and have not "
-                    f"moved for {self._patience_seconds:g} s: start one with "
-                    "`latentwatch worker`, look into its log, or replay without that limit (--most-lag 0)"
+                    f"moved for {self._patience_seconds:g} s: start one with `latentwatch worker` "
+                    "or look into its log, or replay without that limit (--most-lag 0)"
                 )
             await asyncio.sleep(LOOK_SECONDS)
             behind = await self.messages(ends)

@@ -19,11 +19,12 @@ ALLOWED = {
 
 EXPORTS = {
     "ActivationsError", "ArtefactError", "Baseline", "BaselineError", "Block", "Calibration",
-    "ConstantFeaturesError", "Contamination", "Decision", "DetectorError", "DimensionError",
-    "Evaluation", "Features", "Flagged", "Monitor", "NotFiniteError", "Requests", "RunLengths",
-    "Sketch", "SketchError", "Suspect", "TooFewRowsError", "UnseenClassError", "View",
-    "ViewStatistics", "WindowTest", "attribution", "contamination", "decide", "evaluate", "flag",
-    "gaussian_kernel", "mmd_squared", "permutation_test",
+    "ConstantFeaturesError", "Contamination", "Decision", "DetectorError", "Difference",
+    "DimensionError", "Evaluation", "Features", "Finding", "Flagged", "LayerDifference",
+    "Monitor", "NotFiniteError", "Requests", "RunLengths", "Screening", "Sketch", "SketchError",
+    "Suspect", "TooFewRowsError", "UnseenClassError", "View", "ViewStatistics", "WindowTest",
+    "attribution", "compare_baselines", "contamination", "decide", "evaluate", "flag",
+    "gaussian_kernel", "mmd_squared", "permutation_test", "screen",
 }  # fmt: skip
 
 

@@ -227,8 +227,8 @@ def test_data_that_cannot_be_evaluated_is_one_line(
 
 
 COMMANDS = [
-    (), ("baseline",), ("baseline", "fit"), ("baseline", "show"), ("broker",), ("demo",),
-    ("evaluate",), ("topics",), ("worker",),
+    (), ("baseline",), ("baseline", "diff"), ("baseline", "fit"), ("baseline", "show"),
+    ("broker",), ("demo",), ("evaluate",), ("record",), ("replay",), ("topics",), ("worker",),
 ]  # fmt: skip
 
 
