@@ -2,8 +2,9 @@
 
 One folder a model, version and hour, in Hive's form, so that any reader finds the three as
 columns. A *flush* is what a recorder writes at once: the messages of one partition from one offset
-to another. Its files bear both offsets in their names and list one another in their metadata: the
-newest flush counts if all its files are there, and the next one begins where it ends.
+to another. Its files bear both offsets in their names and list one another in their metadata, in
+the order in which they are written, older hours first: a flush is whole if the last of them is
+there, and the next one begins where it ends.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ COLUMNS: tuple[pa.Field, ...] = (
 """Columns of every file; one fixed-size list a layer follows."""
 
 _PLACE = re.compile(
-    r"(?:.*/)?model=(?P<model>[^/]+)/version=(?P<version>[^/]+)/hour=(?P<hour>[^/]+)/"
+    r"model=(?P<model>[^/]+)/version=(?P<version>[^/]+)/hour=(?P<hour>[^/]+)/"
     r"p(?P<partition>\d+)-(?P<first>\d+)-(?P<next>\d+)(?:-(?P<variant>\d+))?\.parquet"
 )
 
@@ -67,6 +68,22 @@ class Flush:
     partition: int
     first: int
     next: int
+
+    def meets(self, other: Flush) -> bool:
+        """Whether both have offsets of one partition in common."""
+        return (
+            self.partition == other.partition
+            and self.first < other.next
+            and other.first < self.next
+        )
+
+    def covers(self, other: Flush) -> bool:
+        """Whether it has all offsets of another one."""
+        return (
+            self.partition == other.partition
+            and self.first <= other.first
+            and other.next <= self.next
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +117,7 @@ class FilePlace:
 
     @classmethod
     def parse(cls, path: str) -> FilePlace | None:
-        """Inverse of `path`; None for anything else."""
+        """Inverse of `path`; None for any other path."""
         found = _PLACE.fullmatch(path)
         if found is None:
             return None
@@ -110,7 +127,8 @@ class FilePlace:
             return None
         flush = Flush(int(found["partition"]), int(found["first"]), int(found["next"]))
         hour = int(start.timestamp()) * 10**9 // HOUR_NS
-        return cls(found["model"], found["version"], hour, flush, int(found["variant"] or 0))
+        place = cls(found["model"], found["version"], hour, flush, int(found["variant"] or 0))
+        return place if place.path == path else None
 
 
 def hour_folder(hour: int) -> str:
@@ -121,7 +139,16 @@ def hour_folder(hour: int) -> str:
 def file_schema(
     place: FilePlace, layers: dict[str, tuple[pa.DataType, int]], files: list[str]
 ) -> pa.Schema:
-    """Schema of a file: layers by name, with value type and width; all `files` of its flush."""
+    """Schema of a file.
+
+    Parameters
+    ----------
+    place : FilePlace
+    layers : dict of str to (pyarrow.DataType, int)
+        Value type and width by name, in the order of the messages.
+    files : list of str
+        Paths of all files of its flush, in the order in which they are written.
+    """
     activations = [
         pa.field(ACTIVATION + name, pa.list_(pa.field("item", kind, nullable=False), width))
         for name, (kind, width) in layers.items()
@@ -145,8 +172,14 @@ def read_metadata(schema: pa.Schema, name: str) -> dict[str, Any]:
     RecordingError
         The file `name` is no recording, or of a newer version.
     """
-    text = (schema.metadata or {}).get(_METADATA)
-    metadata = orjson.loads(text) if text else {}
+    metadata = _parse((schema.metadata or {}).get(_METADATA, b""))
+    version = metadata.get("schema", SCHEMA_VERSION)
+    # first of all: another version may have other columns
+    if version != SCHEMA_VERSION:
+        raise RecordingError(
+            f"{name} has schema version {version}, and this software reads {SCHEMA_VERSION}: "
+            "upgrade latentwatch"
+        )
     missing = [column.name for column in COLUMNS if column.name not in schema.names]
     if not metadata or missing:
         lacks = f"lacks {', '.join(missing)}" if missing else "has no metadata of latentwatch"
@@ -154,9 +187,12 @@ def read_metadata(schema: pa.Schema, name: str) -> dict[str, Any]:
             f"{name} is a Parquet file of something else ({lacks}): keep foreign files out of the "
             "recording's folder, or bring them in with `latentwatch import`"
         )
-    if metadata["schema"] != SCHEMA_VERSION:
-        raise RecordingError(
-            f"{name} has schema version {metadata['schema']}, and this software reads "
-            f"{SCHEMA_VERSION}: upgrade latentwatch"
-        )
-    return dict(metadata)
+    return metadata
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    try:
+        metadata = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return metadata if isinstance(metadata, dict) else {}

@@ -19,10 +19,13 @@ from stream.errors import RecordingError
 from stream.hours import HOUR_NS
 
 from .files import RecordingFiles
-from .layout import ACTIVATION, COLUMNS, FilePlace
+from .layout import ACTIVATION, COLUMNS, FilePlace, Flush, hour_folder
 from .rows import Piece, RecordedMessage, layer_values, pieces_of, whole
 
 __all__ = ["Recording", "Selection"]
+
+_KEYS = ["request_id", "event_time", "offset"]
+"""Columns that say whether a row is selected."""
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
@@ -38,6 +41,8 @@ class Selection:
     since_ns, until_ns : int, optional
         Event times from the first on, and before the second; nanoseconds since 1970, UTC.
     request_ids : frozenset of str, optional
+    flush : Flush, optional
+        Messages of one partition, from the first offset on, and before the next.
     """
 
     model: str | None = None
@@ -45,6 +50,7 @@ class Selection:
     since_ns: int | None = None
     until_ns: int | None = None
     request_ids: frozenset[str] | None = None
+    flush: Flush | None = None
 
     def has(self, place: FilePlace) -> bool:
         """Whether a file may hold rows of the selection."""
@@ -54,6 +60,18 @@ class Selection:
             and self.version in (None, place.version)
             and (self.until_ns is None or start < self.until_ns)
             and (self.since_ns is None or end > self.since_ns)
+            and (self.flush is None or self.flush.meets(place.flush))
+        )
+
+    def has_all_of(self, place: FilePlace) -> bool:
+        """Whether every row of a file is of the selection, by its place alone."""
+        start, end = place.hour * HOUR_NS, (place.hour + 1) * HOUR_NS
+        return (
+            self.has(place)
+            and (self.until_ns is None or end <= self.until_ns)
+            and (self.since_ns is None or start >= self.since_ns)
+            and self.request_ids is None
+            and (self.flush is None or self.flush.covers(place.flush))
         )
 
     def rows(self, table: pa.Table) -> pa.Table:
@@ -67,6 +85,10 @@ class Selection:
         if self.request_ids is not None:
             wanted = pa.array(sorted(self.request_ids), pa.string())
             table = table.filter(pc.is_in(table["request_id"], wanted))
+        if self.flush is not None:
+            offset = table["offset"]
+            first, end = self.flush.first, self.flush.next
+            table = table.filter(pc.and_(pc.greater_equal(offset, first), pc.less(offset, end)))
         return table
 
 
@@ -173,8 +195,7 @@ class Recording:
         names = [column.name for column in COLUMNS]
         parts = []
         for place in self.places:
-            table = self.selection.rows(self._files.open_table(place, names))
-            table = table.replace_schema_metadata(None)
+            table = self._selected(place, names).replace_schema_metadata(None)
             for name in ("version", "model"):
                 value = pa.array([getattr(place, name)] * len(table), pa.string())
                 table = table.add_column(0, name, value)
@@ -194,14 +215,16 @@ class Recording:
             Some file of the selection has no such layer, or one of another width.
         """
         self._need(layer)
-        parts = []
+        # to which row each goes: one file at a time is in memory beside the result
+        target = np.argsort(self._requests["index"].to_numpy())
+        joined = np.empty((len(target), self.layers()[layer]), np.float32)
+        done = 0
         for place in self.places:
-            names = ["request_id", "event_time", ACTIVATION + layer]
-            table = self.selection.rows(self._files.open_table(place, names))
-            parts.append(layer_values(table[ACTIVATION + layer]))
-        joined = np.concatenate(parts).astype(np.float32, copy=False)
-        ordered: NDArray[np.float32] = joined[self._requests["index"].to_numpy()]
-        return ordered
+            table = self._selected(place, [*_KEYS, ACTIVATION + layer])
+            values = layer_values(table[ACTIVATION + layer])
+            joined[target[done : done + len(values)]] = values
+            done += len(values)
+        return joined
 
     def predicted(self) -> NDArray[np.int32]:
         """Predicted classes int32 [N], in the order of `requests`."""
@@ -254,7 +277,16 @@ class Recording:
                 yield whole(list(parts))
 
     def _read(self, place: FilePlace) -> Iterator[Piece]:
-        yield from pieces_of(place, self.selection.rows(self._files.open_table(place)))
+        yield from pieces_of(place, self._selected(place))
+
+    def _selected(self, place: FilePlace, names: list[str] | None = None) -> pa.Table:
+        """The selected rows of a file; activations are not read in vain."""
+        if self.selection.has_all_of(place):
+            return self._files.open_table(place, names)
+        if not len(self.selection.rows(self._files.open_table(place, _KEYS))):
+            empty = self._files.schema(place).empty_table()
+            return empty if names is None else empty.select(names)
+        return self.selection.rows(self._files.open_table(place, names))
 
     def _need(self, layer: str) -> None:
         for place, widths in zip(self.places, self._widths, strict=True):
@@ -276,16 +308,19 @@ def _asked(selection: Selection) -> str:
         for name, value in (
             ("model", selection.model),
             ("version", selection.version),
-            ("the time from", selection.since_ns),
-            ("the time until", selection.until_ns),
+            ("the time from", _moment(selection.since_ns)),
+            ("the time before", _moment(selection.until_ns)),
+            ("partition", selection.flush and selection.flush.partition),
         )
         if value is not None
     ]
-    return ", ".join(parts) or "these requests"
+    return ", ".join(parts)
+
+
+def _moment(time_ns: int | None) -> str | None:
+    return None if time_ns is None else f"{np.datetime64(time_ns, 'ns')}Z"
 
 
 def _hours(places: list[FilePlace]) -> str:
-    from .layout import hour_folder
-
     hours = [place.hour for place in places]
     return f"hours {hour_folder(min(hours))} to {hour_folder(max(hours))}"

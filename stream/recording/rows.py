@@ -67,7 +67,7 @@ class _Slice:
 
 
 def tables_of(flush: Flush, messages: Iterable[RecordedMessage]) -> dict[FilePlace, pa.Table]:
-    """Tables of a flush by the file that each goes to.
+    """Tables of a flush by the file that each goes to, in the order in which to write them.
 
     Values keep their bits; bfloat16 is widened to float32, exactly.
     """
@@ -86,15 +86,16 @@ def tables_of(flush: Flush, messages: Iterable[RecordedMessage]) -> dict[FilePla
             rows = np.flatnonzero(hours == hour).astype(np.int64)
             groups.setdefault(key, []).append(_Slice(message, rows))
     places = _places(flush, groups)
-    files = sorted(place.path for place in places.values())
-    return {places[key]: _table(places[key], key, groups[key], files) for key in groups}
+    files = [place.path for place in places.values()]
+    return {place: _table(place, key, groups[key], files) for key, place in places.items()}
 
 
 def _places(flush: Flush, groups: Iterable[_Group]) -> dict[_Group, FilePlace]:
-    """A file each; groups that differ in their layers alone become variants."""
+    """A file each, older hours first; groups that differ in their layers alone become variants."""
     seen: dict[tuple[str, str, int], int] = {}
     places = {}
-    for key in groups:
+    # the last file marks the flush as whole: it must be of the hour that is deleted last
+    for key in sorted(groups, key=lambda group: group.hour):
         name = (key.model, key.version, key.hour)
         places[key] = FilePlace(*name, flush, seen.get(name, 0))
         seen[name] = seen.get(name, 0) + 1
@@ -187,7 +188,7 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
             predicted=predicted[start:stop],
             event_time_ns=event_time_ns[start:stop],
             request_ids=request_ids[start:stop],
-            input_refs=refs if refs and any(refs) else None,
+            input_refs=refs if _says_something(refs) else None,
             **{name: values[index] for name, values in told.items()},
         )
         message = RecordedMessage(int(partition[start]), int(offsets[start]), batch)
@@ -212,15 +213,17 @@ def whole(pieces: list[Piece]) -> RecordedMessage:
         predicted=np.concatenate([batch.predicted for batch in batches])[order],
         event_time_ns=np.concatenate([batch.event_time_ns for batch in batches])[order],
         request_ids=[ids[i] for i in order],
-        input_refs=[refs[i] for i in order] if any(refs) else None,
+        input_refs=[refs[i] for i in order] if _says_something(refs) else None,
     )
     return first._replace(batch=joined)
+
+
+def _says_something(refs: list[str | None] | None) -> bool:
+    return refs is not None and refs.count(None) < len(refs)
 
 
 def layer_values(column: pa.ChunkedArray) -> NDArray[Any]:
     """Activations [n, d] of a column, float16 or float32, without a copy where it is one chunk."""
     lists = column.combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):
-        lists = lists.chunk(0)
     values: NDArray[Any] = lists.flatten().to_numpy(zero_copy_only=True)
     return values.reshape(len(lists), lists.type.list_size)
