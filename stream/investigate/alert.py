@@ -1,0 +1,156 @@
+"""The alert to look into: from a file of events, or the newest state in Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from .errors import InvestigationError
+
+__all__ = ["AlertEvent", "alert_in_file", "newest_alert"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEvent:
+    """What an alert says of the window with its highest score.
+
+    Parameters
+    ----------
+    id, status, severity, pattern : str
+    model, version : str
+    partition : int
+        Of the activations topic.
+    requests : int
+        Length of the window, a multiple of 32.
+    first_offset, last_offset : int
+        Messages that brought the window's first and last request.
+    first_ns, last_ns : int
+        Earliest and latest event time in the window, nanoseconds since 1970, UTC.
+    fired_at : str
+        RFC 3339.
+    score, threshold, p_value : float
+    average_run_length : float
+        Benign requests between two false alarms, as the worker was set.
+    statistics : dict
+        T, E and score by view.
+    baseline_sha256 : str
+    """
+
+    id: str
+    status: str
+    severity: str
+    pattern: str
+    model: str
+    version: str
+    partition: int
+    requests: int
+    first_offset: int
+    last_offset: int
+    first_ns: int
+    last_ns: int
+    fired_at: str
+    score: float
+    threshold: float
+    p_value: float
+    average_run_length: float
+    contamination: float
+    contamination_lower_bound: float
+    statistics: dict[str, dict[str, float]]
+    baseline_sha256: str
+
+    @classmethod
+    def parse(cls, event: bytes, where: str) -> AlertEvent:
+        """Read a CloudEvent of the alerts topic; `InvestigationError` on anything else."""
+        try:
+            return cls._of(orjson.loads(event)["data"])
+        except (ValueError, LookupError, TypeError) as error:
+            raise InvestigationError(
+                f"{where} holds an event that is no alert of this version ({error!r}): give alerts "
+                "as the worker publishes them, one CloudEvent a line"
+            ) from error
+
+    @classmethod
+    def _of(cls, data: dict[str, Any]) -> AlertEvent:
+        window = data["window"]
+        (place,) = window["offsets"]
+        plain = (
+            "id status severity pattern model version partition fired_at score threshold p_value "
+            "average_run_length contamination contamination_lower_bound baseline_sha256"
+        )
+        return cls(
+            **{name: data[name] for name in plain.split()},
+            requests=window["requests"],
+            first_offset=place["first"],
+            last_offset=place["last"],
+            first_ns=nanoseconds(window["first_event_time"]),
+            last_ns=nanoseconds(window["last_event_time"]),
+            statistics=data["layers"],
+        )
+
+    @property
+    def lane(self) -> str:
+        """Model version and partition, for people."""
+        return f"{self.model}/{self.version} on partition {self.partition}"
+
+
+def nanoseconds(text: str) -> int:
+    """Nanoseconds since 1970 of a time as events have it, ``2026-01-05T10:02:40.828882294Z``."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
+    return seconds * 10**9 + int(fraction.ljust(9, "0") or 0)
+
+
+def newest_alert(wanted: str, records: Iterable[tuple[str, bytes]], where: str) -> AlertEvent:
+    """The last of the records (id, event) whose id is, or begins with, the one that is wanted.
+
+    Raises
+    ------
+    InvestigationError
+        No alert has the id, or several begin with it.
+    """
+    found: dict[str, bytes] = {}
+    known: dict[str, None] = {}
+    for name, event in records:
+        known[name] = None
+        if name.startswith(wanted):
+            found[name] = event
+    if wanted in found:
+        return AlertEvent.parse(found[wanted], where)
+    if not found:
+        listed = ", ".join(list(known)[-5:]) or "none"
+        raise InvestigationError(
+            f"{where} has no alert {wanted!r}; the newest that it has: {listed}"
+        )
+    if len(found) > 1:
+        raise InvestigationError(
+            f"{len(found)} alerts of {where} begin with {wanted!r}: {', '.join(sorted(found))}; "
+            "give more of the id"
+        )
+    return AlertEvent.parse(next(iter(found.values())), where)
+
+
+def alert_in_file(wanted: str, path: Path) -> AlertEvent:
+    """The newest state of an alert in a file of JSON lines, one CloudEvent each."""
+
+    def records() -> Iterable[tuple[str, bytes]]:
+        with path.open("rb") as lines:
+            for line in lines:
+                if line.strip():
+                    yield str(_id_of(line, path)), line
+
+    return newest_alert(wanted, records(), str(path))
+
+
+def _id_of(line: bytes, path: Path) -> Any:
+    read: Callable[[bytes], Any] = orjson.loads
+    try:
+        return read(line)["data"]["id"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InvestigationError(
+            f"{path} has a line that is no event ({error!r}): give JSON lines, one CloudEvent each"
+        ) from error

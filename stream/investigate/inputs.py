@@ -1,0 +1,106 @@
+"""Pictures behind input references, which come from producers that one may not trust.
+
+By default nothing is read but files below one folder that the operator names; symbolic links and
+``..`` cannot lead out of it. With leave to fetch, references of a few known kinds are followed,
+chained URLs are not, and no reference is read further than a small limit.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+__all__ = ["InputPictures"]
+
+MOST_BYTES = 2_000_000
+"""A larger picture is left out: the report holds its pictures itself."""
+
+MOST_PICTURES = 12
+
+TIMEOUT_SECONDS = 10.0
+
+STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+"""Object stores that fsspec may be asked for."""
+
+
+@dataclass(slots=True)
+class InputPictures:
+    """Reads pictures, and remembers how many.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Local files below it may be read; relative references start there.
+    fetch : bool
+        Follow references to web servers and object stores.
+    """
+
+    folder: Path | None = None
+    fetch: bool = False
+
+    def read(self, references: Iterable[str | None]) -> list[str | None]:
+        """A ``data:`` URI for each reference whose picture can be had, up to `MOST_PICTURES`."""
+        found: list[str | None] = []
+        left = MOST_PICTURES
+        for reference in references:
+            picture = self._picture(reference) if reference and left else None
+            left -= picture is not None
+            found.append(picture)
+        return found
+
+    def _picture(self, reference: str) -> str | None:
+        try:
+            content = self._content(reference)
+        except Exception:
+            # whatever a reference or a store comes up with: the report does without the picture
+            return None
+        kind = media_type(content)
+        if kind is None or len(content) > MOST_BYTES:
+            return None
+        return f"data:{kind};base64,{b64encode(content).decode()}"
+
+    def _content(self, reference: str) -> bytes:
+        """At most one byte more than `MOST_BYTES`; nothing where it must not be read."""
+        if "::" in reference:
+            return b""
+        parts = urlsplit(reference)
+        if parts.scheme in ("", "file"):
+            return self._local(unquote(parts.path) if parts.scheme else reference)
+        if not self.fetch:
+            return b""
+        if parts.scheme in ("http", "https"):
+            with urllib.request.urlopen(reference, timeout=TIMEOUT_SECONDS) as response:
+                return bytes(response.read(MOST_BYTES + 1))
+        if parts.scheme in STORES:
+            opened: Any = fsspec.open(reference, "rb")
+            with opened as file:
+                return bytes(file.read(MOST_BYTES + 1))
+        return b""
+
+    def _local(self, path: str) -> bytes:
+        if self.folder is None:
+            return b""
+        root = self.folder.resolve()
+        place = (root / path).resolve()
+        if not place.is_relative_to(root) or not place.is_file():
+            return b""
+        with place.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+
+
+def media_type(content: bytes) -> str | None:
+    """PNG, JPEG or WebP by their first bytes; None for anything else, SVG with scripts included."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return None

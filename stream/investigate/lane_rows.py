@@ -1,0 +1,157 @@
+"""The requests of a lane around an alert: its window, what came before, what came after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector import ActivationsError, Baseline, Requests
+from stream.recording import RecordedMessage
+
+from .alert import AlertEvent
+from .errors import InvestigationError
+
+__all__ = ["LaneRows", "MessageSource", "rows_around"]
+
+AFTER_ROWS = 512
+"""Requests after the window, to see whether the attack went on."""
+
+FIRST_STEP = 32
+"""Messages that are read first on either side; each further step is four times as long."""
+
+FARTHEST = 1 << 16
+"""Messages on either side that are read at most, should the lane be rare on its partition."""
+
+
+class MessageSource(Protocol):
+    """Where the messages of one lane are read from: Kafka or a recording."""
+
+    @property
+    def name(self) -> str:
+        """Where that is, for people."""
+
+    @property
+    def gone(self) -> str:
+        """Why offsets may be missing, and what to do about it."""
+
+    def bounds(self) -> tuple[int, int]:
+        """The first offset that is there, and the one after the last."""
+
+    def read(self, first: int, end: int) -> list[RecordedMessage]:
+        """Messages from one offset on, before another."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRows:
+    """Requests in the order in which the worker took them.
+
+    Parameters
+    ----------
+    rows : float32 [n, all columns]
+        Activations, checked and side by side, as `Baseline.rows` gives them.
+    predicted : int64 [n]
+    requests : Requests
+    sources : tuple of str [n]
+        The service that sent each request (``ce_source``).
+    """
+
+    rows: NDArray[np.float32]
+    predicted: NDArray[np.int64]
+    requests: Requests
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.predicted)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Offset int64 [n] of the message that brought each request."""
+        return self.requests.offsets
+
+    def take(self, rows: slice) -> LaneRows:
+        """The same, for some of the rows."""
+        return LaneRows(
+            self.rows[rows], self.predicted[rows], self.requests.take(rows), self.sources[rows]
+        )
+
+    @classmethod
+    def of(cls, messages: Iterable[RecordedMessage], baseline: Baseline) -> LaneRows:
+        """Join messages; those that the worker must have refused are left out, as it did."""
+        parts = [part for m in messages if (part := cls._of(m, baseline)) is not None]
+        if not parts:
+            width = sum(baseline.layout.widths)
+            empty = np.empty((0, width), dtype=np.float32)
+            return cls(empty, np.empty(0, dtype=np.int64), Requests.anonymous(0), ())
+        return cls(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.predicted for part in parts]),
+            Requests.join(part.requests for part in parts),
+            tuple(source for part in parts for source in part.sources),
+        )
+
+    @classmethod
+    def _of(cls, message: RecordedMessage, baseline: Baseline) -> LaneRows | None:
+        batch = message.batch
+        names = [name for name in baseline.layer_names if name in batch.activations]
+        try:
+            rows, predicted = baseline.rows({n: batch.float32(n) for n in names}, batch.predicted)
+        except ActivationsError:
+            return None
+        requests = Requests(
+            tuple(batch.request_ids),
+            batch.event_time_ns.astype(np.int64),
+            np.full(len(batch), message.offset, dtype=np.int64),
+            tuple(batch.input_refs or (None,) * len(batch)),
+            message.partition,
+        )
+        return cls(rows, predicted, requests, (batch.source,) * len(batch))
+
+
+def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) -> LaneRows:
+    """The requests of the window's messages, and enough on both sides to judge them again.
+
+    Before the window: two longest windows, so that the monitor is as it was, and as much to show.
+
+    Raises
+    ------
+    InvestigationError
+        Messages of the window are not there any more.
+    """
+    begin, end = source.bounds()
+    first, after = alert.first_offset, alert.last_offset + 1
+    if first < begin or after > end:
+        there = f"only offsets {begin} to {end - 1}" if end > begin else "nothing"
+        raise InvestigationError(
+            f"the window of alert {alert.id} needs offsets {first} to {after - 1}, and "
+            f"{source.name} has {there}: {source.gone}"
+        )
+    earlier: list[RecordedMessage] = []
+    wanted = 3 * baseline.longest_window
+    step = FIRST_STEP
+    while first > max(begin, alert.first_offset - FARTHEST) and _count(earlier) < wanted:
+        lower = max(begin, first - step)
+        earlier = source.read(lower, first) + earlier
+        first, step = lower, 4 * step
+    later = source.read(alert.first_offset, after)
+    step = FIRST_STEP
+    until = min(end, after + FARTHEST)
+    while after < until and _count(m for m in later if m.offset > alert.last_offset) < AFTER_ROWS:
+        upper = min(end, after + step)
+        later += source.read(after, upper)
+        after, step = upper, 4 * step
+    return _trim(LaneRows.of([*earlier, *later], baseline), alert, wanted)
+
+
+def _count(messages: Iterable[RecordedMessage]) -> int:
+    return sum(len(message.batch) for message in messages)
+
+
+def _trim(rows: LaneRows, alert: AlertEvent, wanted: int) -> LaneRows:
+    """What was read beyond need cost little to read, but would take long to judge."""
+    first = int(np.searchsorted(rows.offsets, alert.first_offset))
+    after = int(np.searchsorted(rows.offsets, alert.last_offset, side="right"))
+    return rows.take(slice(max(0, first - wanted), after + AFTER_ROWS))

@@ -1,0 +1,241 @@
+"""An alert's report: its pictures, its page, and the files that they are written to."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.events import timestamp
+from stream.version import VERSION
+
+from .advice import next_steps
+from .alert import AlertEvent
+from .drawing import draw_map, draw_timeline
+from .errors import InvestigationError
+from .inputs import InputPictures
+from .page import render
+from .suspicion import Suspicion, SuspiciousRequest, weigh
+from .window import Judged
+
+__all__ = ["FILES", "Report", "make_report", "refuse_overwriting", "write_report"]
+
+FILES = ("report.html", "timeline.png", "map.png")
+
+LISTED = 24
+"""Requests in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The page, and its pictures as PNG."""
+
+    html: str
+    timeline: bytes
+    map: bytes | None
+
+
+def make_report(
+    judged: Judged,
+    *,
+    origin: str,
+    recording: str | None = None,
+    baseline_rows: NDArray[np.float32] | None = None,
+    pictures: InputPictures | None = None,
+    seed: int = 0,
+) -> Report:
+    """Draw and write everything about an alert.
+
+    Parameters
+    ----------
+    judged : Judged
+    origin : str
+        Where the requests were read from, for people.
+    recording : str, optional
+        The recording, if it was one.
+    baseline_rows : float32 [n, all columns], optional
+        Validation rows to compare with on the map; else requests from before the window.
+    pictures : InputPictures, optional
+        Reads the pictures behind input references.
+    seed : int
+        Of the map.
+    """
+    suspicion = weigh(judged)
+    timeline = draw_timeline(judged)
+    drawn = draw_map(judged, suspicion, baseline_rows, seed)
+    listed = suspicion.requests[:LISTED]
+    shown = (pictures or InputPictures()).read(request.input_ref for request in listed)
+    html = render(
+        alert=judged.alert,
+        summary=_summary(judged.alert),
+        facts=_facts(judged, suspicion),
+        proof=_proof(judged),
+        timeline=_uri(timeline),
+        timeline_alt=_timeline_alt(judged),
+        longest=judged.baseline.longest_window,
+        views=_views(judged),
+        view=judged.baseline.deciding[judged.view].name,
+        map=_uri(drawn) if drawn else None,
+        map_alt=_map_alt(suspicion, baseline_rows is not None),
+        map_caption=_map_caption(judged, baseline_rows is not None),
+        requests_text=_requests_text(judged, suspicion),
+        listed=[
+            _plain(request) | {"picture": picture}
+            for request, picture in zip(listed, shown, strict=True)
+        ],
+        has_pictures=any(shown),
+        senders=suspicion.senders,
+        before=judged.start,
+        classes=suspicion.classes,
+        steps=next_steps(judged.alert, suspicion, recording),
+        version=VERSION,
+        origin=origin,
+    )
+    return Report(html, timeline, drawn)
+
+
+def refuse_overwriting(folder: Path, *, force: bool) -> None:
+    """Raise an `InvestigationError` where a report is there already, unless `force` is given."""
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not force:
+        raise InvestigationError(
+            f"{folder} has {', '.join(there)} already: choose another folder, or --force"
+        )
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write the page and its pictures into a folder; return the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        # an old map must not stand beside a report that has none
+        (folder / name).unlink(missing_ok=True)
+    (folder / "timeline.png").write_bytes(report.timeline)
+    if report.map is not None:
+        (folder / "map.png").write_bytes(report.map)
+    page = folder / "report.html"
+    page.write_text(report.html, encoding="utf-8")
+    return page
+
+
+def _uri(picture: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(picture).decode()}"
+
+
+def _summary(alert: AlertEvent) -> str:
+    what = (
+        "The early layers moved more than the deep ones, as they do when the inputs change (drift)."
+        if alert.pattern == "drift"
+        else "The deep layers moved and the early ones hardly did, as they do under an attack."
+    )
+    return (
+        f"{alert.requests} requests from {_moment(alert.first_ns)} to {_moment(alert.last_ns)} UTC "
+        f"do not look like the baseline: their score of {alert.score:.1f} is above "
+        f"{alert.threshold:.2f}, which benign traffic reaches once in "
+        f"{alert.average_run_length:,.0f} requests, on average. {what} Of all windows since the "
+        "alert fired, this one has the highest score."
+    )
+
+
+def _facts(judged: Judged, suspicion: Suspicion) -> list[tuple[str, str]]:
+    alert = judged.alert
+    kind = "flagged" if suspicion.flagged else f"with p ≤ {suspicion.level:g}"
+    return [
+        ("pattern", alert.pattern),
+        (f"score (threshold {alert.threshold:.2f})", f"{alert.score:.1f}"),
+        ("p-value of the window", f"{alert.p_value:.2g}"),
+        (
+            "adversarial, estimated",
+            f"{alert.contamination:.0%} (at least {alert.contamination_lower_bound:.0%})",
+        ),
+        (f"requests {kind}", f"{len(suspicion.suspicious)} of {alert.requests}"),
+        ("repeats, not judged", str(suspicion.repeats)),
+    ]
+
+
+def _proof(judged: Judged) -> str:
+    alert = judged.alert
+    window = judged.rows.offsets[judged.window]
+    place = (
+        f"These are exactly the {alert.requests} requests that the worker judged, at offsets "
+        f"{window[0]} to {window[-1]}"
+    )
+    if not judged.difference:
+        return f"{place}: T and E of every view, computed again, equal the alert's to the last bit."
+    return (
+        f"{place}, as far as can be told: T and E, computed again, differ from the alert's by up "
+        f"to {judged.difference:.1g} of their size, as they do where another processor rounds."
+    )
+
+
+def _timeline_alt(judged: Judged) -> str:
+    above = sum(decision.score >= judged.alert.threshold for decision in judged.decisions)
+    return (
+        f"Line charts of score, T and E over {len(judged.rows)} requests. {above} of "
+        f"{len(judged.decisions)} windows reach the threshold of {judged.alert.threshold:.2f}; the "
+        f"alert's window has a score of {judged.alert.score:.2f}."
+    )
+
+
+def _views(judged: Judged) -> list[dict[str, Any]]:
+    deciding = {view.name for view in judged.baseline.deciding}
+    return [
+        {"name": name, "part": "decides" if name in deciding else "explains"} | values
+        for name, values in judged.alert.statistics.items()
+    ]
+
+
+def _map_alt(suspicion: Suspicion, has_baseline: bool) -> str:
+    against = "baseline rows" if has_baseline else "earlier requests"
+    return (
+        f"Scatter plot of {against} and the requests of the window, "
+        f"{len(suspicion.suspicious)} of them marked as suspicious."
+    )
+
+
+def _map_caption(judged: Judged, has_baseline: bool) -> str:
+    layer = judged.baseline.layer_names[-1]
+    against = (
+        "Grey are rows of the baseline."
+        if has_baseline
+        else "The baseline keeps no rows: grey are requests from before the window that were not "
+        "suspicious (give validation rows with --baseline-rows to compare with those)."
+    )
+    return f"Activations of {layer}. {against} Distances between far clusters mean nothing."
+
+
+def _requests_text(judged: Judged, suspicion: Suspicion) -> str:
+    bad = len(suspicion.suspicious)
+    share = sum(request.share for request in suspicion.suspicious)
+    told = (
+        "By the false discovery procedure, at most a tenth of such requests are benign on average"
+        if suspicion.flagged
+        else "The false discovery procedure flags none: in so short a window the evidence lies in "
+        "all requests together"
+    )
+    part = f" They make up {share:.0%} of T." if bad and share == share else ""
+    repeats = (
+        f" {suspicion.repeats} requests repeat others to the bit; they were counted, not judged."
+        if suspicion.repeats
+        else ""
+    )
+    return (
+        f"{bad} of {judged.alert.requests} requests have a p-value of at most "
+        f"{suspicion.level:g}.{part} {told}. A share is a request's part in T of the whole window; "
+        f"it may be negative.{repeats}"
+    )
+
+
+def _plain(request: SuspiciousRequest) -> dict[str, Any]:
+    known = request.share == request.share
+    return asdict(request) | {
+        "share": f"{request.share:.1%}" if known else "–",
+        "time": _moment(request.event_time_ns),
+    }
+
+
+def _moment(time_ns: int) -> str:
+    return timestamp(time_ns)[:19].replace("T", " ")

@@ -1,0 +1,158 @@
+"""Find the very requests of an alert's window, and judge them, and those around, once more.
+
+An alert says which messages brought the first and the last request, and how many requests there
+were; a message may belong to the window in part only. The window is found by trying: one run of
+requests alone gives the statistics of the alert, to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector import Baseline, Decision, Features, Monitor, Sketch, decide
+from detector.decision import LEAST_ROWS
+from detector.features import BLOCK_ROWS
+from detector.monitor import repeated, row_digests
+
+from .alert import AlertEvent
+from .errors import InvestigationError
+from .lane_rows import LaneRows
+
+__all__ = ["Judged", "judge_again"]
+
+TOLERANCE = 0.01
+"""Relative difference of T and E up to which another processor's rounding may be the reason."""
+
+LEAST_T = 0.01
+"""T is compared in units of at least this much: on clean traffic it is close to zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An alert's window and its surroundings, judged again.
+
+    Parameters
+    ----------
+    alert : AlertEvent
+    baseline : Baseline
+    rows : LaneRows
+        All requests that were read, aligned to the blocks of the lane.
+    features : Features
+        Of the whole blocks of `rows`.
+    decisions : tuple of Decision
+        One a block of 32, in order.
+    start : int
+        Row of the window's first request.
+    difference : float
+        Largest relative difference of T and E from the alert's; 0 means equal to the last bit.
+    """
+
+    alert: AlertEvent
+    baseline: Baseline
+    rows: LaneRows
+    features: Features
+    decisions: tuple[Decision, ...]
+    start: int
+    difference: float
+
+    @property
+    def window(self) -> slice:
+        """Rows of the window."""
+        return slice(self.start, self.start + self.alert.requests)
+
+    @property
+    def before(self) -> slice:
+        """Rows before the window."""
+        return slice(0, self.start)
+
+    @property
+    def view(self) -> int:
+        """Number of the deciding view with the highest score."""
+        scores = [self.alert.statistics[view.name]["score"] for view in self.baseline.deciding]
+        return int(np.argmax(scores))
+
+
+def judge_again(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> Judged:
+    """Find the window, and run a monitor over all rows, aligned as the worker's was.
+
+    Raises
+    ------
+    InvestigationError
+        No run of requests gives the statistics of the alert.
+    """
+    start, difference = _find(rows, alert, baseline)
+    aligned = rows.take(slice(start % BLOCK_ROWS, None))
+    monitor = Monitor(
+        baseline, average_run_length=alert.average_run_length, partition=alert.partition
+    )
+    pushed = monitor.push(aligned.rows, aligned.predicted, aligned.requests)
+    return Judged(
+        alert,
+        baseline,
+        aligned,
+        _joined([block.features for block, _ in pushed]),
+        tuple(decision for _, decision in pushed),
+        start // BLOCK_ROWS * BLOCK_ROWS,
+        difference,
+    )
+
+
+def _find(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> tuple[int, float]:
+    """First row of the window, and how far its statistics are from the alert's."""
+    repeats = repeated(row_digests(rows.rows, rows.predicted), baseline.longest_window)
+    nearest, least = -1, np.inf
+    for start in _candidates(rows, alert):
+        window = slice(start, start + alert.requests)
+        difference = _difference(
+            _sketch(rows.take(window), repeats[window], baseline), alert, baseline
+        )
+        if difference < least:
+            nearest, least = start, difference
+        if not difference:
+            break
+    if least > TOLERANCE:
+        raise InvestigationError(
+            f"the requests at offsets {alert.first_offset} to {alert.last_offset} of {alert.lane} "
+            f"do not give the statistics of alert {alert.id}: they are not those that the worker "
+            "judged. Give the topic or the recording that the alert came from"
+        )
+    return nearest, float(least)
+
+
+def _candidates(rows: LaneRows, alert: AlertEvent) -> Iterator[int]:
+    """First rows of runs with the alert's length, first and last message, and event times."""
+    times = rows.requests.event_time_ns
+    for start in np.flatnonzero(rows.offsets == alert.first_offset).tolist():
+        end = start + alert.requests
+        if end > len(rows) or rows.offsets[end - 1] != alert.last_offset:
+            continue
+        span = times[start:end]
+        if (int(span.min()), int(span.max())) == (alert.first_ns, alert.last_ns):
+            yield start
+
+
+def _sketch(window: LaneRows, repeats: NDArray[np.bool_], baseline: Baseline) -> Sketch:
+    features = baseline.features(window.rows, window.predicted).repeating(repeats)
+    return baseline.sketch(features, window.requests)
+
+
+def _difference(sketch: Sketch, alert: AlertEvent, baseline: Baseline) -> float:
+    if sketch.judged < LEAST_ROWS:
+        return float("inf")
+    found = decide(sketch, baseline).views
+    if set(found) != set(alert.statistics):
+        return float("inf")
+    differences = []
+    for name, told in alert.statistics.items():
+        differences.append(abs(found[name].T - told["T"]) / max(abs(told["T"]), LEAST_T))
+        differences.append(abs(found[name].E - told["E"]) / told["E"])
+    return max(differences)
+
+
+def _joined(parts: list[Features]) -> Features:
+    names = Features.__dataclass_fields__
+    return Features(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
