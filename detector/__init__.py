@@ -23,7 +23,8 @@ from detector.evaluation import Evaluation, evaluate
 from detector.exact import gaussian_kernel, mmd_squared, permutation_test
 from detector.flagging import Contamination, Flagged, attribution, contamination, flag
 from detector.monitor import Block, Monitor
-from detector.sketch import Features, Requests, Sketch, Suspect
+from detector.sketch import Features, Requests, Sketch
+from detector.suspects import Suspect
 
 __all__ = [
     "ActivationsError",

@@ -208,18 +208,23 @@ class Baseline:
         """Checked raw rows float32 [n, all columns] and classes int64 [n]."""
         return gather(self.layout, activations, predicted, self.classes)
 
-    def features(self, rows: Float32, predicted: Int64) -> Features:
-        """Featurise raw rows [n, all columns], in blocks of one fixed shape."""
+    def features(self, rows: Float32, predicted: Int64, place: int = 0) -> Features:
+        """Featurise raw rows [n, all columns], in chunks of one fixed shape.
+
+        `place` is where the first row stands in its chunk: elsewhere its last bits may differ.
+        """
         groups = self.group_of_class[predicted]
-        rows = np.hstack([rows, self.agreement.columns(rows, groups)])
-        parts = [residuals_of_rows(view.map, rows, groups) for view in self.views]
-        psi = np.hstack([part for part, _ in parts])
-        energy = np.stack([part for _, part in parts], axis=1)
-        lengths = np.empty(energy.shape, dtype=np.int64)
-        p_values = np.empty(energy.shape)
+        rows = np.hstack([rows, self.agreement.columns(rows, groups, place)])
+        psi = np.empty((len(rows), self.width), dtype=np.int16)
+        lengths = np.empty((len(rows), len(self.views)), dtype=np.int64)
+        energy = np.empty(lengths.shape, dtype=np.float32)
+        p_values = np.empty(lengths.shape)
         for index, view in enumerate(self.views):
-            own = psi[:, view.slice].astype(np.int64)
-            lengths[:, index] = np.einsum("ij,ij->i", own, own)
+            own, energy[:, index] = residuals_of_rows(view.map, rows, groups, place)
+            psi[:, view.slice] = own
+            # grid steps are integers, and their squares sum to less than 2**53: exact
+            exact = own.astype(np.float64)
+            lengths[:, index] = np.einsum("ij,ij->i", exact, exact)
             p_values[:, index] = view.null.typicality.p_values(energy[:, index], groups)
         return Features(predicted, groups, psi, lengths, energy, p_values)
 

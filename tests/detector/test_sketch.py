@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from detector import Features, Requests, Sketch, SketchError
-from detector.sketch import SUSPECT_LEVEL, SUSPECT_LIMIT, TAIL_EDGES, Suspect
+from detector.sketch import TAIL_EDGES
+from detector.suspects import SUSPECT_LEVEL, SUSPECT_LIMIT, Suspect
 
 GROUPS, VIEWS, WIDTH = 3, 2, 5
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-
 from stream.cli_investigate import inspect
 
 
