@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import CLIP, Float32, Float64, Int64, chunks, group_means, placed
+from detector.features import CLIP, Float32, Float64, Int64, group_means
 
 REGULARISATION = 1e-4
 """Added to the covariance's eigenvalues, in units of the largest."""
@@ -198,14 +198,10 @@ class Agreement:
         """Columns [n, k] in standard deviations of the predicted class."""
         return _cut((compared - self.centre[groups]) / self.spread[groups])
 
-    def columns(self, rows: Float32, groups: Int64, place: int = 0) -> Float32:
-        """Columns float32 [n, k] of raw rows, chunk by chunk in one fixed shape."""
-        found = np.empty((len(rows), self.width), dtype=np.float32)
-        for chunk, own in chunks(len(rows), place):
-            whole, group = placed(rows[chunk], own.start), placed(groups[chunk], own.start)
-            parts = [compare_classes(distances(whole), group) for distances in self.layers]
-            found[chunk] = self.standardised(np.hstack(parts), group)[own]
-        return found
+    def columns(self, rows: Float32, groups: Int64) -> Float32:
+        """Columns float32 [CHUNK_ROWS, k] of one chunk of raw rows."""
+        parts = [compare_classes(distances(rows), groups) for distances in self.layers]
+        return self.standardised(np.hstack(parts), groups)
 
 
 def _cut(standard: Float64) -> Float32:

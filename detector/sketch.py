@@ -344,11 +344,11 @@ def _summed(values: NDArray[np.signedinteger], judged: NDArray[np.bool_], blocks
     """Sums int64 [blocks, ...] of the judged rows of each block."""
     if not judged.all():
         values = values * judged[:, None]
-    each = values.reshape(blocks, -1, values.shape[1])
+    each = values.reshape(blocks, len(values) // blocks, values.shape[1])
     # adding up in 32 bits is twice as fast, and exact for so few small numbers
     small = values.dtype == np.int16 and each.shape[1] < 2**16
-    total = each.sum(axis=1, dtype=np.int32 if small else np.int64)
-    return total.astype(np.int64, copy=False)
+    total: Int64 = each.sum(axis=1, dtype=np.int32 if small else np.int64).astype(np.int64)
+    return total
 
 
 def _merge_offsets(left: OffsetRanges, right: OffsetRanges) -> OffsetRanges:
