@@ -144,7 +144,6 @@ class Processor:
             baseline = self._find_baseline(batch.model, batch.version)
             if baseline is not None:
                 lane.adopt(baseline)
-        self._touched.add(lane.key)
         waiting = self._waiting.setdefault(lane.key, [])
         if waiting and offset <= waiting[-1].offset:
             return
@@ -152,6 +151,7 @@ class Processor:
             admitted = lane.admit(batch, offset)
         except ActivationsError as error:
             raise RefusedError(_REASONS.get(type(error), "bad-shape"), str(error)) from error
+        self._touched.add(lane.key)
         if admitted:
             waiting.append(admitted)
         if sum(len(message.requests.request_ids) for message in waiting) >= MOST_WAITING:
