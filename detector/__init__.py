@@ -25,7 +25,8 @@ from detector.exact import gaussian_kernel, mmd_squared, permutation_test
 from detector.flagging import Contamination, Flagged, attribution, contamination, flag
 from detector.monitor import Block, Monitor
 from detector.screening import Finding, Screening, screen
-from detector.sketch import Features, Requests, Sketch, Suspect
+from detector.sketch import Features, Requests, Sketch
+from detector.suspects import Suspect
 
 __all__ = [
     "ActivationsError",

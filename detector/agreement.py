@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import BLOCK_ROWS, CLIP, Float32, Float64, Int64, group_means
+from detector.features import CLIP, Float32, Float64, Int64, group_means
 
 REGULARISATION = 1e-4
 """Added to the covariance's eigenvalues, in units of the largest."""
@@ -199,18 +199,9 @@ class Agreement:
         return _cut((compared - self.centre[groups]) / self.spread[groups])
 
     def columns(self, rows: Float32, groups: Int64) -> Float32:
-        """Columns float32 [n, k] of raw rows, block by block in one fixed shape."""
-        n = len(rows)
-        missing = -n % BLOCK_ROWS
-        rows = np.pad(rows, ((0, missing), (0, 0)))
-        groups = np.pad(groups, (0, missing))
-        found = np.empty((n + missing, self.width), dtype=np.float32)
-        for start in range(0, n, BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
-            own = groups[block]
-            parts = [compare_classes(distances(rows[block]), own) for distances in self.layers]
-            found[block] = self.standardised(np.hstack(parts), own)
-        return found[:n]
+        """Columns float32 [CHUNK_ROWS, k] of one chunk of raw rows."""
+        parts = [compare_classes(distances(rows), groups) for distances in self.layers]
+        return self.standardised(np.hstack(parts), groups)
 
 
 def _cut(standard: Float64) -> Float32:

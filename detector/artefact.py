@@ -25,7 +25,7 @@ from detector.rows import Layout
 if TYPE_CHECKING:
     from detector.baseline import Baseline, View
 
-FORMAT = "latentwatch-baseline/3"
+FORMAT = "latentwatch-baseline/4"
 
 Tensors = dict[str, NDArray[Any]]
 Metadata = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -19,8 +19,9 @@ from detector.features import (
     Float32,
     Float64,
     Int64,
+    chunks,
     fit_feature_map,
-    residuals_of_rows,
+    placed,
 )
 from detector.leave_out import LeftOut, leave_out
 from detector.null import NullModel
@@ -42,6 +43,9 @@ EXPLAINING_FEATURES = 256
 
 AGREEMENT_FEATURES = 128
 """Fourier features of the agreement view: it has four columns a layer, and more brought nothing."""
+
+
+Spread = Callable[..., Iterable[None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,8 @@ class Baseline:
     longest_window: int
     fitted_rows: int
     sha256: str = field(default="")
+    spread: Spread = map
+    """Goes over chunks of rows; the `map` of a thread pool featurises several at once."""
 
     @classmethod
     def fit(
@@ -208,20 +214,34 @@ class Baseline:
         """Checked raw rows float32 [n, all columns] and classes int64 [n]."""
         return gather(self.layout, activations, predicted, self.classes)
 
-    def features(self, rows: Float32, predicted: Int64) -> Features:
-        """Featurise raw rows [n, all columns], in blocks of one fixed shape."""
+    def features(self, rows: Float32, predicted: Int64, place: int = 0) -> Features:
+        """Featurise raw rows [n, all columns], in chunks of one fixed shape.
+
+        `place` is where the first row stands in its chunk: elsewhere its last bits may differ.
+        """
         groups = self.group_of_class[predicted]
-        rows = np.hstack([rows, self.agreement.columns(rows, groups)])
-        parts = [residuals_of_rows(view.map, rows, groups) for view in self.views]
-        psi = np.hstack([part for part, _ in parts])
-        energy = np.stack([part for _, part in parts], axis=1)
-        lengths = np.empty(energy.shape, dtype=np.int64)
-        p_values = np.empty(energy.shape)
-        for index, view in enumerate(self.views):
-            own = psi[:, view.slice].astype(np.int64)
-            lengths[:, index] = np.einsum("ij,ij->i", own, own)
-            p_values[:, index] = view.null.typicality.p_values(energy[:, index], groups)
-        return Features(predicted, groups, psi, lengths, energy, p_values)
+        psi = np.empty((len(rows), self.width), dtype=np.int16)
+        lengths = np.empty((len(rows), len(self.views)), dtype=np.int64)
+        energy = np.empty(lengths.shape, dtype=np.float32)
+
+        def featurise(chunk: slice, own: slice) -> None:
+            known, group = placed(rows[chunk], own.start), placed(groups[chunk], own.start)
+            known = np.hstack([known, self.agreement.columns(known, group)])
+            for index, view in enumerate(self.views):
+                found, energies = view.map.residuals(known, group)
+                psi[chunk, view.slice] = found[own]
+                # grid steps are integers, and their squares sum to less than 2**53: exact
+                exact = found[own].astype(np.float64)
+                lengths[chunk, index] = np.einsum("ij,ij->i", exact, exact)
+                energy[chunk, index] = energies[own]
+
+        for _ in self.spread(featurise, *zip(*chunks(len(rows), place), strict=True)):
+            pass
+        p_values = [
+            view.null.typicality.p_values(energy[:, index], groups)
+            for index, view in enumerate(self.views)
+        ]
+        return Features(predicted, groups, psi, lengths, energy, np.stack(p_values, axis=1))
 
     @property
     def width(self) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,6 +22,9 @@ Pattern = Literal["adversarial", "drift"]
 
 LEAST_ROWS = 8
 """Fewer requests than this make no window."""
+
+ESTIMATE_ERROR = 1e-6
+"""What the scores of many windows, worked out at once, differ from those of each at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,40 +51,90 @@ class ViewStatistics:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
 class Decision:
     """Whether the requests of one sketch look like the baseline's.
 
+    All but `sketch` and `threshold` is worked out when it is asked for: most windows of a stream
+    are far below the threshold, and nobody asks.
+
     Parameters
     ----------
-    sketch : Sketch
-        The window that was judged.
-    views : mapping of view name to ViewStatistics
-        The deepest layer and the agreement decide, the others explain.
-    score : float
-        Highest score of the deciding views.
-    p_value : float
-        Of the score, for a single window of that size; never 0.
+    parts : sequence of Sketch
+        The window that is judged, in parts that add up.
+    baseline : Baseline
     threshold : float or None
         Score at which a monitor alarms; None for a one-off question.
-    contamination : Contamination
-        Estimated share of adversarial requests.
-    pattern : "adversarial" or "drift"
-        What kind of shift it is, should it be one: attacks leave early layers alone.
+    estimate : float, optional
+        The score up to its last bits, if it is known.
     """
 
-    sketch: Sketch
-    views: Mapping[str, ViewStatistics]
-    score: float
-    p_value: float
-    threshold: float | None
-    contamination: Contamination
-    pattern: Pattern
+    def __init__(
+        self,
+        parts: Sequence[Sketch],
+        baseline: Baseline,
+        threshold: float | None,
+        estimate: float | None = None,
+    ) -> None:
+        self._parts, self._baseline = parts, baseline
+        self._estimate = estimate
+        self.threshold = threshold
+
+    def __repr__(self) -> str:
+        return f"<Decision alarm={self.alarm} score={self.score:.3f} threshold={self.threshold}>"
+
+    @cached_property
+    def sketch(self) -> Sketch:
+        """The window that was judged."""
+        return sum(self._parts[1:], self._parts[0])
+
+    @cached_property
+    def views(self) -> Mapping[str, ViewStatistics]:
+        """Statistics by view: the deepest layer and the agreement decide, the others explain.
+
+        None where the window hardly holds anything but repeats.
+        """
+        if self.sketch.judged < LEAST_ROWS:
+            return {}
+        return {
+            view.name: view_statistics(self.sketch, index, view)
+            for index, view in enumerate(self._baseline.views)
+        }
+
+    @cached_property
+    def score(self) -> float:
+        """Highest score of the deciding views."""
+        views = self.views
+        return max(views[view.name].score for view in self._baseline.deciding) if views else 0.0
+
+    def reaches(self, score: float) -> bool:
+        """Whether the score is at least so high; quickly where it is much lower."""
+        if self._estimate is not None and self._estimate < score - ESTIMATE_ERROR:
+            return False
+        return self.score >= score
 
     @property
     def alarm(self) -> bool:
         """Whether the score reached the threshold."""
-        return self.threshold is not None and self.score >= self.threshold
+        return self.threshold is not None and self.reaches(self.threshold)
+
+    @cached_property
+    def p_value(self) -> float:
+        """Of the score, for a single window of that size; never 0."""
+        if not self.views:
+            return 1.0
+        return self._baseline.calibration.p_value(self.sketch.judged, self.score)
+
+    @cached_property
+    def contamination(self) -> Contamination:
+        """Estimated share of adversarial requests."""
+        if not self.views:
+            return Contamination(0.0, 0.0)
+        return contamination(self.sketch, self._baseline.fitted_rows)
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """What kind of shift it is, should it be one: attacks leave early layers alone."""
+        return name_pattern(self._baseline, self.views) if self.views else "adversarial"
 
 
 def decide(sketch: Sketch, baseline: Baseline, *, threshold: float | None = None) -> Decision:
@@ -91,25 +145,7 @@ def decide(sketch: Sketch, baseline: Baseline, *, threshold: float | None = None
             f"a sketch of {sketch.judged} requests and shape {sketch.shape} cannot be judged: give "
             f"one of this baseline, of shape {shape}, with {LEAST_ROWS} requests or more"
         )
-    views = {
-        view.name: view_statistics(sketch, index, view) for index, view in enumerate(baseline.views)
-    }
-    score = max(views[view.name].score for view in baseline.deciding)
-    return Decision(
-        sketch=sketch,
-        views=views,
-        score=score,
-        p_value=baseline.calibration.p_value(sketch.judged, score),
-        threshold=threshold,
-        contamination=contamination(sketch, baseline.fitted_rows),
-        pattern=name_pattern(baseline, views),
-    )
-
-
-def undecided(sketch: Sketch, threshold: float | None) -> Decision:
-    """Say nothing of a window that hardly holds anything but repeats."""
-    nothing = Contamination(0.0, 0.0)
-    return Decision(sketch, {}, 0.0, 1.0, threshold, nothing, "adversarial")
+    return Decision([sketch], baseline, threshold)
 
 
 def view_statistics(sketch: Sketch, index: int, view: View) -> ViewStatistics:

@@ -8,14 +8,24 @@ sums are integers and additions exact in any order.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 from detector.errors import ConstantFeaturesError
 
 BLOCK_ROWS = 32
-"""Rows that are featurised together: a matrix product gives other last bits for another shape."""
+"""Rows between two decisions of a monitor."""
+
+CHUNK_ROWS = 128
+"""Rows that are featurised together: a matrix product gives other last bits for another shape, and
+for another place in it. Fewer rows would take longer each, for the product prepares the matrix anew
+every time; more would be too many where traffic is thin."""
+
+WHITENING_BLOCKS = 8
+"""Blocks of columns that the triangular whitening is applied in, each as high as it is not zero."""
 
 GRID = 256
 """Steps of ``psi`` per unit; a unit is about one standard deviation of clean traffic."""
@@ -51,11 +61,13 @@ class FeatureMap:
     frequencies : float32 [d, D / 2]
         Orthogonal random Fourier frequencies of a mixture of Gaussian kernels (Rahimi and Recht
         2007, Yu et al. 2016).
-    whitening : float32 [D, r]
-        ``U (lambda + eps lambda_max)^(-1/2)`` of the pooled within-class covariance: the spectral
-        regularisation of the MMD (Hagrass, Sriperumbudur and Li 2024).
-    centres : float32 [G, r]
-        Class means of the Fourier features, whitened.
+    whitening : float32 [D, D]
+        Upper triangular, ``W W' = (C + eps lambda_max)^(-1)`` of the pooled within-class
+        covariance C: the spectral regularisation of the MMD (Hagrass, Sriperumbudur and Li 2024).
+        A triangle takes half of the work of other roots, which differ from it by a rotation.
+    centres : float32 [G, D]
+        Class means of the Fourier features. They are subtracted before the whitening: after it,
+        large numbers would cancel.
     radius : float
         Length to which a residual is shortened. Without it a single outlier of the baseline
         decides the variance of both statistics.
@@ -87,24 +99,33 @@ class FeatureMap:
         angle = (standard * self.weight) @ self.frequencies
         return np.hstack([np.cos(angle), np.sin(angle)]) * np.float32(angle.shape[1] ** -0.5)
 
+    def whitened(self, phi: Float32) -> Float32:
+        """Whiten centred Fourier features [n, D]."""
+        found = np.empty_like(phi)
+        width = -(-self.rank // WHITENING_BLOCKS)
+        for start in range(0, self.rank, width):
+            end = min(start + width, self.rank)
+            np.matmul(phi[:, :end], self.whitening[:end, start:end], out=found[:, start:end])
+        return found
+
     def residuals(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
-        """Residuals of one block.
+        """Residuals of one chunk.
 
         Parameters
         ----------
-        rows : float32 [BLOCK_ROWS, all columns]
+        rows : float32 [CHUNK_ROWS, all columns]
             Raw activations; any row that is not used may hold anything finite.
-        groups : int64 [BLOCK_ROWS]
+        groups : int64 [CHUNK_ROWS]
             Class group of each row.
 
         Returns
         -------
-        psi : int16 [BLOCK_ROWS, r]
+        psi : int16 [CHUNK_ROWS, r]
             Residuals on the grid, shortened to the radius.
-        energy : float32 [BLOCK_ROWS]
+        energy : float32 [CHUNK_ROWS]
             Squared length before shortening, in units of psi: how atypical a request is.
         """
-        psi = self.fourier(rows) @ self.whitening - self.centres[groups]
+        psi = self.whitened(self.fourier(rows) - self.centres[groups])
         energy = np.einsum("ij,ij->i", psi, psi)
         with np.errstate(divide="ignore"):
             shrink = np.minimum(1.0, self.radius / np.sqrt(energy)) * GRID
@@ -114,19 +135,36 @@ class FeatureMap:
 
 
 def residuals_of_rows(
-    feature_map: FeatureMap, rows: Float32, groups: Int64
+    feature_map: FeatureMap, rows: Float32, groups: Int64, place: int = 0
 ) -> tuple[Int16, Float32]:
-    """Residuals int16 [n, r] and energies float32 [n] of any number of rows, block by block."""
-    n = len(rows)
-    missing = -n % BLOCK_ROWS
-    psi = np.empty((n + missing, feature_map.rank), dtype=np.int16)
-    energy = np.empty(n + missing, dtype=np.float32)
-    rows = np.pad(rows, ((0, missing), (0, 0)))
-    groups = np.pad(groups, (0, missing))
-    for start in range(0, n, BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        psi[block], energy[block] = feature_map.residuals(rows[block], groups[block])
-    return psi[:n], energy[:n]
+    """Residuals int16 [n, r] and energies float32 [n] of any number of rows, chunk by chunk.
+
+    `place` is where the first row stands in its chunk.
+    """
+    psi = np.empty((len(rows), feature_map.rank), dtype=np.int16)
+    energy = np.empty(len(rows), dtype=np.float32)
+    for chunk, own in chunks(len(rows), place):
+        found = feature_map.residuals(
+            placed(rows[chunk], own.start), placed(groups[chunk], own.start)
+        )
+        psi[chunk], energy[chunk] = found[0][own], found[1][own]
+    return psi, energy
+
+
+def chunks(count: int, place: int) -> list[tuple[slice, slice]]:
+    """Rows of each chunk, and the places that they have in it."""
+    starts = range(-place, count, CHUNK_ROWS)
+    parts = [(max(0, start), min(count, start + CHUNK_ROWS), start) for start in starts]
+    return [(slice(a, b), slice(a - start, b - start)) for a, b, start in parts if a < b]
+
+
+def placed(values: NDArray[Any], place: int) -> NDArray[Any]:
+    """Values [n, ...] in their place of a whole chunk, the rest zero."""
+    if len(values) == CHUNK_ROWS:
+        return values
+    whole = np.zeros((CHUNK_ROWS, *values.shape[1:]), dtype=values.dtype)
+    whole[place : place + len(values)] = values
+    return whole
 
 
 def median_distance(rows: Float32, rng: np.random.Generator, pairs: int = 4000) -> float:
@@ -198,9 +236,9 @@ def fit_feature_map(
     finished = replace(
         unfinished,
         whitening=whitening.astype(np.float32),
-        centres=(centres @ whitening).astype(np.float32),
+        centres=centres.astype(np.float32),
     )
-    return finished, (residuals @ finished.whitening).astype(np.float32)
+    return finished, finished.whitened(residuals)
 
 
 def orthogonal_frequencies(width: int, count: int, rng: np.random.Generator) -> Float64:
@@ -223,9 +261,11 @@ def group_means(values: Float32, groups: Int64, group_count: int) -> Float64:
 
 
 def whitening_matrix(residuals: NDArray[np.floating], degrees_of_freedom: int) -> Float64:
-    """``U (lambda + eps lambda_max)^(-1/2)`` [D, D] of residuals [N, D]."""
+    """Upper triangular W [D, D], ``W W' = (C + eps lambda_max)^(-1)``, of residuals [N, D]."""
     exact = residuals.astype(np.float64)
-    eigenvalues, vectors = np.linalg.eigh(exact.T @ exact / degrees_of_freedom)
-    eigenvalues = np.maximum(eigenvalues, 0.0)
-    scaled: Float64 = vectors / np.sqrt(eigenvalues + SPECTRAL_CUTOFF * eigenvalues.max())
-    return scaled
+    covariance = exact.T @ exact / degrees_of_freedom
+    largest = float(np.linalg.eigvalsh(covariance)[-1])
+    regular = covariance + SPECTRAL_CUTOFF * largest * np.eye(len(covariance))
+    root = np.linalg.cholesky(regular)
+    inverse: Float64 = solve_triangular(root, np.eye(len(root)), lower=True)
+    return np.triu(inverse.T)

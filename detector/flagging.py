@@ -9,7 +9,8 @@ from scipy.special import ndtri
 
 from detector.errors import SketchError
 from detector.features import GRID, Float64, Int16, Int64
-from detector.sketch import SUSPECT_LEVEL, TAIL_EDGES, Sketch, Suspect
+from detector.sketch import TAIL_EDGES, Sketch
+from detector.suspects import SUSPECT_LEVEL, Suspect
 
 STOREY_LEVEL = 0.5
 """Attacks hardly ever have p-values above this level."""

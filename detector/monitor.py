@@ -24,22 +24,25 @@ from numpy.typing import ArrayLike, NDArray
 
 from detector.baseline import Baseline
 from detector.calibration import window_blocks
-from detector.decision import LEAST_ROWS, Decision, decide, undecided, window_scores
+from detector.decision import Decision, window_scores
 from detector.errors import DimensionError, SketchError
-from detector.features import BLOCK_ROWS, Float32, Int64
+from detector.features import BLOCK_ROWS, CHUNK_ROWS, Float32, Float64, Int64
+from detector.repeats import UInt64, repeated, row_digests
 from detector.sketch import Features, Requests, Sketch
 
 _MAGIC = b"LWM2"
 
-UInt64 = NDArray[np.uint64]
+DECIDED_TOGETHER = 64
+"""Blocks whose windows are judged in one go; more would only take memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Featurised rows of one block, and who they are."""
+    """Featurised rows of one block, who they are, and their summary."""
 
     features: Features
     requests: Requests
+    sketch: Sketch
 
 
 class Monitor:
@@ -182,8 +185,9 @@ class Monitor:
         repeats = repeated(digests, self.baseline.longest_window)[len(self._digests) :]
         all_repeats = np.concatenate([self._repeats, repeats])
         whole = len(all_rows) // BLOCK_ROWS * BLOCK_ROWS
+        first = self._seen - len(self._rows)
         blocks = self._blocks(
-            all_rows[:whole], all_predicted[:whole], all_repeats[:whole], all_requests
+            all_rows[:whole], all_predicted[:whole], all_repeats[:whole], all_requests, first
         )
         self._seen += len(rows)
         self._digests = digests[-self.baseline.longest_window :].copy()
@@ -191,59 +195,91 @@ class Monitor:
         self._rows = all_rows[whole:].copy()
         self._predicted = all_predicted[whole:].copy()
         self._requests = all_requests.take(slice(whole, None))
-        return [self._finish(block) for block in blocks]
+        return [
+            pair
+            for start in range(0, len(blocks), DECIDED_TOGETHER)
+            for pair in self._decide(blocks[start : start + DECIDED_TOGETHER])
+        ]
 
     def _blocks(
-        self, rows: Float32, predicted: Int64, repeats: NDArray[np.bool_], requests: Requests
+        self,
+        rows: Float32,
+        predicted: Int64,
+        repeats: NDArray[np.bool_],
+        requests: Requests,
+        first: int,
     ) -> list[Block]:
+        """Whole blocks of rows, of which the first is the lane's row number `first`."""
         if not len(rows):
             return []
-        features = self.baseline.features(rows, predicted).repeating(repeats)
+        features = self.baseline.features(rows, predicted, first % CHUNK_ROWS).repeating(repeats)
+        known = requests.take(slice(0, len(rows)))
+        sketches = Sketch.of_blocks(features, known, self.baseline.groups, BLOCK_ROWS)
         places = [slice(at, at + BLOCK_ROWS) for at in range(0, len(rows), BLOCK_ROWS)]
-        return [Block(features.take(place), requests.take(place)) for place in places]
+        return [
+            Block(features.take(place), known.take(place), sketch)
+            for place, sketch in zip(places, sketches, strict=True)
+        ]
 
     def pending(self) -> Block | None:
         """Featurise the rows of the unfinished block, in the shape and places they will have."""
         if not len(self._rows):
             return None
-        features = self.baseline.features(self._rows, self._predicted)
-        return Block(features.repeating(self._repeats), self._requests)
+        place = (self._seen - len(self._rows)) % CHUNK_ROWS
+        features = self.baseline.features(self._rows, self._predicted, place)
+        features = features.repeating(self._repeats)
+        sketch = self.baseline.sketch(features, self._requests)
+        return Block(features, self._requests, sketch)
 
-    def _finish(self, block: Block) -> tuple[Block, Decision]:
-        self._ring.append(self.baseline.sketch(block.features, block.requests))
-        window = self._highest_window()
-        if window.judged < LEAST_ROWS:
-            return block, undecided(window, self.threshold)
-        return block, decide(window, self.baseline, threshold=self.threshold)
+    def _decide(self, blocks: list[Block]) -> list[tuple[Block, Decision]]:
+        """Judge the windows that end with each of some blocks; the highest score decides."""
+        ring = [*self._ring, *(block.sketch for block in blocks)]
+        self._ring.extend(block.sketch for block in blocks)
+        known = len(ring) - len(blocks)
+        ends, sizes = self._places(known, len(ring))
+        scores = self._scores(ring, ends, sizes)
+        decided = []
+        for end, block in enumerate(blocks, known + 1):
+            own = np.flatnonzero(ends == end)
+            best = own[np.argmax(scores[own])]
+            parts = ring[end - int(sizes[best]) : end]
+            estimate = float(scores[best])
+            decided.append((block, Decision(parts, self.baseline, self.threshold, estimate)))
+        return decided
 
-    def _highest_window(self) -> Sketch:
-        """The window with the highest score in the deciding views."""
-        newest_first = list(reversed(self._ring))
-        sizes = [k for k in self._windows if k <= len(newest_first)]
-        ends = np.array(sizes) - 1
+    def _places(self, known: int, count: int) -> tuple[Int64, Int64]:
+        """Where the windows of each new block end, and how many blocks each has, in pairs."""
+        pairs = [
+            (end, size)
+            for end in range(known + 1, count + 1)
+            for size in self._windows
+            if size <= end
+        ]
+        ends, sizes = np.array(pairs, dtype=np.int64).T
+        return ends, sizes
+
+    def _scores(self, ring: list[Sketch], ends: Int64, sizes: Int64) -> Float64:
+        """Scores of windows of so many blocks of the ring that end before the places `ends`."""
 
         def windows(parts: list[Any]) -> NDArray[np.int64]:
-            total: NDArray[np.int64] = np.cumsum(np.stack(parts), axis=0)[ends]
-            return total
+            total = np.cumsum(np.stack([np.zeros_like(parts[0]), *parts]), axis=0)
+            found: NDArray[np.int64] = total[ends] - total[ends - sizes]
+            return found
 
-        counts = windows([s.group_counts for s in newest_first])
-        lengths = windows([s.lengths for s in newest_first])
-        histograms = windows([s.histogram for s in newest_first])
-        scores = np.max(
-            [
-                window_scores(
-                    counts,
-                    windows([s.sums[view.slice] for s in newest_first]),
-                    lengths[:, index],
-                    histograms[:, index],
-                    view,
-                )
-                for index, view in enumerate(self.baseline.deciding)
-            ],
-            axis=0,
-        )
-        best = newest_first[: sizes[int(np.argmax(scores))]]
-        return sum(best[1:], best[0])
+        counts = windows([sketch.group_counts for sketch in ring])
+        lengths = windows([sketch.lengths for sketch in ring])
+        histograms = windows([sketch.histogram for sketch in ring])
+        scores = [
+            window_scores(
+                counts,
+                windows([sketch.sums[view.slice] for sketch in ring]),
+                lengths[:, index],
+                histograms[:, index],
+                view,
+            )
+            for index, view in enumerate(self.baseline.deciding)
+        ]
+        return np.asarray(np.max(scores, axis=0), dtype=np.float64)
 
     def state_bytes(self) -> bytes:
         """Everything needed to go on elsewhere with the same decisions; compressed."""
@@ -335,29 +371,6 @@ class Monitor:
         self._rows = raw.reshape(-1, self._rows.shape[1]).astype(np.float32)
         self._predicted = np.array(header["predicted"], dtype=np.int64)
         self._requests = self._requests_of(header)
-
-
-def row_digests(rows: Float32, predicted: Int64) -> UInt64:
-    """Digest uint64 [n] of each raw row [n, d] and its class: a multilinear hash of its bits.
-
-    Rows that differ have the same digest with a probability of about 2^-32 (Lemire and Kaser
-    2014): once in a billion requests a row is taken for a repeat.
-    """
-    rng = np.random.default_rng(0)
-    keys = rng.integers(0, 2**63, rows.shape[1] + 1, dtype=np.uint64)
-    bits = np.ascontiguousarray(rows).view(np.uint32)
-    digests: UInt64 = bits @ keys[1:] + predicted.astype(np.uint64) * keys[0]
-    return digests
-
-
-def repeated(digests: UInt64, within: int) -> NDArray[np.bool_]:
-    """Whether each digest [n] is that of one of the `within` before it."""
-    order = np.argsort(digests, kind="stable")
-    places = order.astype(np.int64)
-    same = digests[order[1:]] == digests[order[:-1]]
-    found = np.zeros(len(digests), dtype=np.bool_)
-    found[places[1:][same & (np.diff(places) <= within)]] = True
-    return found
 
 
 @contextmanager

@@ -190,25 +190,26 @@ class NullModel:
         shares = group_counts / rows[..., None]
         # one over the baseline rows that this mix of classes compares with
         finite = (shares**2 / self.counts).sum(axis=-1)
-        variance = shares @ self.energy_variance / rows
-        variance = variance + shares**2 @ (self.energy_variance / self.counts)
-        z_energy = (E - shares @ self.energy_mean) / np.sqrt(variance)
-        skewness = shares @ self.energy_third / (shares @ self.energy_variance) ** 1.5
+        spread = _weighted(shares, self.energy_variance)
+        variance = spread / rows
+        variance = variance + _weighted(shares**2, self.energy_variance / self.counts)
+        z_energy = (E - _weighted(shares, self.energy_mean)) / np.sqrt(variance)
+        skewness = _weighted(shares, self.energy_third) / spread**1.5
         return np.stack(
             [
                 self._z_mean_shift(rows, T - self.bias(shares), finite, shares),
                 cube_root_normal(z_energy, skewness / np.sqrt(rows)),
-                self._z_rank(rows, tails, finite, group_counts @ self.tails[:, :-1]),
+                self._z_rank(rows, tails, finite, _weighted(group_counts, self.tails[:, :-1].T)),
             ],
             axis=-1,
         )
 
     def shift_variance(self, rows: Float64, shares: Float64) -> Float64:
         """Variance [...] of ``(n - 1) T`` of n clean requests with class shares [..., G]."""
-        mean = shares @ self.pair_factors
-        pairs = (mean**2).sum(axis=-1) + shares**2 @ self.pair_own
+        mean = _weighted(shares, self.pair_factors.T)
+        pairs = (mean**2).sum(axis=-1) + _weighted(shares**2, self.pair_own)
         # a request makes no pair with itself
-        itself = shares @ ((self.pair_factors**2).sum(axis=1) + self.pair_own)
+        itself = _weighted(shares, (self.pair_factors**2).sum(axis=1) + self.pair_own)
         variance: Float64 = 2.0 * (rows * pairs - itself) / (rows - 1.0)
         return variance
 
@@ -217,7 +218,8 @@ class NullModel:
     ) -> Float64:
         variance = self.shift_variance(rows, shares)
         alike = [_with_rest(shares**power) for power in (2, 3)]
-        third = 4.0 * (alike[0] @ self.pair_third) / rows + 8.0 * (alike[1] @ self.triangle)
+        third = 4.0 * _weighted(alike[0], self.pair_third) / rows
+        third += 8.0 * _weighted(alike[1], self.triangle)
         scale = np.sqrt(variance) * (1.0 / rows + finite)
         return cube_root_normal(shift / scale, third / variance**1.5)
 
@@ -231,6 +233,16 @@ class NullModel:
             z = cube_root_normal(z, (1.0 - 2.0 * level) / deviation)
         best: Float64 = np.where(expected >= LEAST_EXPECTED, z, -np.inf).max(axis=-1)
         return best
+
+
+def _weighted(shares: Float64, values: Float64) -> Float64:
+    """``sum_g shares[..., g] values[k, g]`` [..., k], or [...] for values [g].
+
+    Not a matrix product: that gives other last bits for another number of windows.
+    """
+    if values.ndim == 1:
+        return np.asarray((shares * values).sum(axis=-1))
+    return np.asarray((shares[..., None, :] * values).sum(axis=-1))
 
 
 def _spread(rows: LeftOut, most: int) -> Int64:

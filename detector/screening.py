@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 
 from detector.errors import DimensionError, TooFewRowsError
 from detector.features import Float32, Int64
-from detector.monitor import row_digests
 from detector.poisoning import Suspicion, find_poison
+from detector.repeats import row_digests
 from detector.rows import CLASS_ROWS, Layout, class_groups
 from detector.screening_drift import Drift, find_drift
 from detector.within_class import WithinClass

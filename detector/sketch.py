@@ -6,12 +6,12 @@ an integer sum, a minimum, a maximum, or the top of a totally ordered list.
 
 from __future__ import annotations
 
-import heapq
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,33 +19,15 @@ from numpy.typing import NDArray
 
 from detector.errors import SketchError
 from detector.features import Int16, Int64
+from detector.suspects import SUSPECT_LEVEL, Suspect, bounded, merged
 
 TAIL_EDGES = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0])
 """Upper edges of the bins that typicality p-values are counted in; finest where attacks live."""
-
-SUSPECT_LEVEL = 0.05
-"""Largest p-value of a request that a Sketch remembers by its id."""
-
-SUSPECT_LIMIT = 1024
-"""Most requests that a Sketch remembers; beyond it the counts stay exact, the ids do not."""
 
 REPEATED = -1
 """Group of a row that repeats another: it is one more request, and no news of the traffic."""
 
 _MAGIC = b"LWS1"
-
-
-class Suspect(NamedTuple):
-    """A request worth remembering; ordered from the most suspicious on."""
-
-    p_value: float
-    minus_energy: float
-    request_id: str
-    predicted: int
-    event_time_ns: int
-    partition: int
-    offset: int
-    input_ref: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +63,11 @@ class Requests:
 
     def take(self, rows: slice | Int64) -> Requests:
         """The same, for some of the rows."""
-        index = np.arange(len(self.request_ids))[rows]
         return Requests(
-            request_ids=tuple(self.request_ids[i] for i in index),
+            request_ids=_chosen(self.request_ids, rows),
             event_time_ns=self.event_time_ns[rows],
             offsets=self.offsets[rows],
-            input_refs=tuple(self.input_refs[i] for i in index),
+            input_refs=_chosen(self.input_refs, rows),
             partition=self.partition,
         )
 
@@ -169,8 +150,9 @@ class Sketch:
         First and last event time in nanoseconds; None while empty.
     offsets : mapping of partition to (first, last)
         Where the requests stand in the input topic.
-    suspects : tuple of Suspect
-        At most ``SUSPECT_LIMIT`` requests with the smallest p-values, in order.
+    ranked : tuple of tuple of Suspect
+        Requests with the smallest p-values, in ordered parts that `suspects` merges: sums come
+        often, and their names are asked for seldom.
     """
 
     rows: int
@@ -180,7 +162,7 @@ class Sketch:
     histogram: Int64
     time_range: tuple[int, int] | None = None
     offsets: OffsetRanges = field(default_factory=dict)
-    suspects: tuple[Suspect, ...] = ()
+    ranked: tuple[tuple[Suspect, ...], ...] = ()
 
     @classmethod
     def empty(cls, groups: int, width: int, views: int) -> Sketch:
@@ -196,24 +178,31 @@ class Sketch:
     @classmethod
     def of(cls, features: Features, requests: Requests, groups: int) -> Sketch:
         """Summarise rows; `requests` says who they are."""
-        rows, time_range, offsets = len(features), _time_range(requests), _offset_range(requests)
-        if (features.groups == REPEATED).any():
-            judged = np.flatnonzero(features.groups != REPEATED)
-            features, requests = features.take(judged), requests.take(judged)
-        views = features.lengths.shape[1]
+        if not len(features):
+            return cls.empty(groups, features.psi.shape[1], features.lengths.shape[1])
+        return cls.of_blocks(features, requests, groups, len(features))[0]
+
+    @classmethod
+    def of_blocks(
+        cls, features: Features, requests: Requests, groups: int, block_rows: int
+    ) -> list[Sketch]:
+        """Summarise blocks of so many rows each, all at once."""
+        blocks, views = len(features) // block_rows, features.lengths.shape[1]
+        number = np.repeat(np.arange(blocks), block_rows)
+        judged = features.groups != REPEATED
         bins = np.searchsorted(TAIL_EDGES, features.p_values, side="left")
-        flat = bins + np.arange(views) * len(TAIL_EDGES)
-        histogram = np.bincount(flat.ravel(), minlength=views * len(TAIL_EDGES))
-        return cls(
-            rows=rows,
-            group_counts=np.bincount(features.groups, minlength=groups).astype(np.int64),
-            sums=features.psi.sum(axis=0, dtype=np.int64),
-            lengths=features.lengths.sum(axis=0),
-            histogram=histogram.reshape(views, -1).astype(np.int64),
-            time_range=time_range,
-            offsets=offsets,
-            suspects=_suspects(features, requests),
+        bins += len(TAIL_EDGES) * (np.arange(views) + views * number[:, None])
+        parts = zip(
+            _counted((number * groups + features.groups)[judged], (blocks, groups)),
+            _summed(features.psi, judged, blocks),
+            _summed(features.lengths, judged, blocks),
+            _counted(bins[judged].ravel(), (blocks, views, len(TAIL_EDGES))),
+            _ends(requests.event_time_ns, blocks),
+            [{requests.partition: ends} for ends in _ends(requests.offsets, blocks)],
+            _ranked_blocks(features, requests, blocks),
+            strict=True,
         )
+        return [cls(block_rows, *part) for part in parts]
 
     @classmethod
     def counting(cls, requests: Requests) -> Sketch:
@@ -225,8 +214,7 @@ class Sketch:
             empty.sums,
             empty.lengths,
             empty.histogram,
-            _time_range(requests),
-            _offset_range(requests),
+            *_where(requests),
         )
 
     def __add__(self, other: Sketch) -> Sketch:
@@ -243,13 +231,18 @@ class Sketch:
             self.histogram + other.histogram,
             _span([r for r in (self.time_range, other.time_range) if r is not None]),
             _merge_offsets(self.offsets, other.offsets),
-            _merge_suspects(self.suspects, other.suspects),
+            bounded(self.ranked + other.ranked),
         )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sketch) and self.to_bytes() == other.to_bytes()
 
     __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def suspects(self) -> tuple[Suspect, ...]:
+        """At most ``SUSPECT_LIMIT`` requests with the smallest p-values, in order."""
+        return merged(self.ranked)
 
     @property
     def judged(self) -> int:
@@ -312,8 +305,12 @@ class Sketch:
             histogram.reshape(views, len(TAIL_EDGES)),
             (span[0], span[1]) if span else None,
             {p: (a, b) for p, a, b in header["offsets"]},
-            tuple(Suspect(*s) for s in header["suspects"]),
+            bounded((tuple(Suspect(*s) for s in header["suspects"]),)),
         )
+
+
+def _chosen(values: tuple[Any, ...], rows: slice | Int64) -> tuple[Any, ...]:
+    return values[rows] if isinstance(rows, slice) else tuple(values[i] for i in rows)
 
 
 def _span(ranges: list[tuple[int, int]]) -> tuple[int, int] | None:
@@ -322,16 +319,36 @@ def _span(ranges: list[tuple[int, int]]) -> tuple[int, int] | None:
     return min(a for a, _ in ranges), max(b for _, b in ranges)
 
 
-def _time_range(requests: Requests) -> tuple[int, int] | None:
+def _where(requests: Requests) -> tuple[tuple[int, int] | None, OffsetRanges]:
     if not requests.request_ids:
-        return None
-    return int(requests.event_time_ns.min()), int(requests.event_time_ns.max())
+        return None, {}
+    (times,) = _ends(requests.event_time_ns, 1)
+    (offsets,) = _ends(requests.offsets, 1)
+    return times, {requests.partition: offsets}
 
 
-def _offset_range(requests: Requests) -> OffsetRanges:
-    if not requests.request_ids:
-        return {}
-    return {requests.partition: (int(requests.offsets.min()), int(requests.offsets.max()))}
+def _ends(values: Int64, blocks: int) -> list[tuple[int, int]]:
+    """Smallest and largest value of each block."""
+    each = values.reshape(blocks, -1)
+    return list(zip(each.min(axis=1).tolist(), each.max(axis=1).tolist(), strict=True))
+
+
+def _counted(indices: Int64, shape: tuple[int, ...]) -> Int64:
+    """How often each place of an array of that shape is named."""
+    found = np.bincount(indices, minlength=math.prod(shape))
+    counted: Int64 = found.reshape(shape).astype(np.int64, copy=False)
+    return counted
+
+
+def _summed(values: NDArray[np.signedinteger], judged: NDArray[np.bool_], blocks: int) -> Int64:
+    """Sums int64 [blocks, ...] of the judged rows of each block."""
+    if not judged.all():
+        values = values * judged[:, None]
+    each = values.reshape(blocks, len(values) // blocks, values.shape[1])
+    # adding up in 32 bits is twice as fast, and exact for so few small numbers
+    small = values.dtype == np.int16 and each.shape[1] < 2**16
+    total: Int64 = each.sum(axis=1, dtype=np.int32 if small else np.int64).astype(np.int64)
+    return total
 
 
 def _merge_offsets(left: OffsetRanges, right: OffsetRanges) -> OffsetRanges:
@@ -342,32 +359,24 @@ def _merge_offsets(left: OffsetRanges, right: OffsetRanges) -> OffsetRanges:
     return merged
 
 
-def _merge_suspects(left: tuple[Suspect, ...], right: tuple[Suspect, ...]) -> tuple[Suspect, ...]:
-    if not left or not right:
-        return left or right
-    merged = heapq.merge(left, right, key=_suspicion)
-    return tuple(s for s, _ in zip(merged, range(SUSPECT_LIMIT), strict=False))
-
-
-def _suspicion(suspect: Suspect) -> tuple[float | str | int, ...]:
-    # a total order on all that can differ, or sums would depend on the order of their parts;
-    # input_ref may be None, which does not compare with strings
-    return (*suspect[:-1], suspect.input_ref is not None, suspect.input_ref or "")
-
-
-def _suspects(features: Features, requests: Requests) -> tuple[Suspect, ...]:
-    index = np.flatnonzero(features.p_values[:, 0] <= SUSPECT_LEVEL)
-    found = (
-        Suspect(
-            float(features.p_values[i, 0]),
-            -float(features.energy[i, 0]),
-            requests.request_ids[i],
-            int(features.predicted[i]),
-            int(requests.event_time_ns[i]),
-            requests.partition,
-            int(requests.offsets[i]),
-            requests.input_refs[i],
+def _ranked_blocks(
+    features: Features, requests: Requests, blocks: int
+) -> list[tuple[tuple[Suspect, ...], ...]]:
+    """The most suspicious judged requests of each block, as a sketch keeps them."""
+    found: list[list[Suspect]] = [[] for _ in range(blocks)]
+    block_rows = len(features) // blocks
+    small = (features.p_values[:, 0] <= SUSPECT_LEVEL) & (features.groups != REPEATED)
+    for i in np.flatnonzero(small).tolist():
+        found[i // block_rows].append(
+            Suspect(
+                float(features.p_values[i, 0]),
+                -float(features.energy[i, 0]),
+                requests.request_ids[i],
+                int(features.predicted[i]),
+                int(requests.event_time_ns[i]),
+                requests.partition,
+                int(requests.offsets[i]),
+                requests.input_refs[i],
+            )
         )
-        for i in index
-    )
-    return tuple(sorted(found, key=_suspicion)[:SUSPECT_LIMIT])
+    return [bounded((merged((tuple(suspects), ())),)) for suspects in found]

@@ -73,11 +73,11 @@ class AlertBook:
 
         A latched alert is told again whenever a whole longest window has passed.
         """
+        if self.alert is None and not decision.alarm:
+            return None
         newest = max(last for _, last in decision.sketch.offsets.values())
         moment = decision.sketch.time_range[1] if decision.sketch.time_range else 0
         if self.alert is None:
-            if not decision.alarm:
-                return None
             peak = describe(decision, baseline)
             name = f"{self.about}|{baseline.sha256}|{newest}|{moment}"
             identity = hashlib.sha256(name.encode()).hexdigest()[:32]
@@ -86,7 +86,8 @@ class AlertBook:
             return self.alert
         self._calm = 0 if decision.alarm else self._calm + rows
         self._told += rows
-        if decision.score > self.alert.peak["score"]:
+        peak_score = self.alert.peak["score"]
+        if decision.reaches(peak_score) and decision.score > peak_score:
             self.alert = replace(self.alert, peak=describe(decision, baseline))
         self.alert = replace(self.alert, last_event_time_ns=moment)
         if self._calm >= self.calm_requests:

@@ -17,6 +17,7 @@ from .cli_baseline import baseline
 from .cli_demo import demo
 from .cli_evaluate import evaluate
 from .cli_group import Group
+from .cli_import import export_group, import_group
 from .cli_investigate import inspect, layers
 from .cli_options import load_settings, settings_option
 from .cli_record import record
@@ -35,6 +36,8 @@ def main() -> None:
 main.add_command(baseline)
 main.add_command(demo)
 main.add_command(evaluate)
+main.add_command(export_group)
+main.add_command(import_group)
 main.add_command(inspect)
 main.add_command(layers)
 main.add_command(record)

@@ -8,7 +8,7 @@ and a closed hour needs no memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -127,22 +127,29 @@ class HourBook:
     def count_block(self, block: Block, skip: int, baseline: Baseline) -> None:
         """Count the rows of a block, leaving out the first `skip` that were counted before."""
         hours = block.requests.event_time_ns[skip:] // HOUR_NS
+        first = int(hours[0]) if len(hours) else 0
+        if not skip and (hours == first).all():
+            self._count(first, block.sketch, baseline.sha256)
+            return
         for hour in np.unique(hours).tolist():
             rows = skip + np.flatnonzero(hours == hour)
             sketch = baseline.sketch(block.features.take(rows), block.requests.take(rows))
-            self._add(hour, baseline.sha256, Tally(sketch, late=self._late(hour, sketch.rows)))
+            self._count(hour, sketch, baseline.sha256)
 
     def count_unjudged(self, requests: Requests) -> None:
         """Count rows that no baseline can judge."""
         hours = requests.event_time_ns // HOUR_NS
         for hour in np.unique(hours).tolist():
             sketch = Sketch.counting(requests.take(np.flatnonzero(hours == hour)))
-            self._add(hour, "", Tally(sketch, late=self._late(hour, sketch.rows)))
+            self._count(hour, sketch, "")
 
     def count_window(self, event_time_ns: int, alarm: bool, baseline: Baseline) -> None:
         """Count a decision in the hour of its newest request."""
-        tally = Tally(baseline.empty_sketch(), windows=1, alarms=int(alarm))
-        self._add(event_time_ns // HOUR_NS, baseline.sha256, tally)
+        key = _HourKey(event_time_ns // HOUR_NS, baseline.sha256)
+        known = self._open.get(key) or Tally(baseline.empty_sketch())
+        self._open[key] = replace(
+            known, windows=known.windows + 1, alarms=known.alarms + int(alarm)
+        )
 
     def advance(self, event_time_ns: int) -> list[tuple[int, str, Tally]]:
         """Move the watermark; return the hours that it closes: (hour, baseline, tally)."""
@@ -157,12 +164,10 @@ class HourBook:
     def _take(self, keys: list[_HourKey]) -> list[tuple[int, str, Tally]]:
         return [(*key, self._open.pop(key)) for key in sorted(keys)]
 
-    def _late(self, hour: int, rows: int) -> int:
-        return rows if (hour + 1) * HOUR_NS <= self.watermark_ns else 0
-
-    def _add(self, hour: int, baseline: str, tally: Tally) -> None:
+    def _count(self, hour: int, sketch: Sketch, baseline: str) -> None:
+        late = sketch.rows if (hour + 1) * HOUR_NS <= self.watermark_ns else 0
         key = _HourKey(hour, baseline)
-        known = self._open.get(key)
+        tally, known = Tally(sketch, late=late), self._open.get(key)
         self._open[key] = tally if known is None else known + tally
 
     def to_bytes(self) -> bytes:

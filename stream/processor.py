@@ -17,7 +17,7 @@ from producers.wire import (
 
 from .events import Record, alert_record, dead_letter_record, hour_part_record
 from .hours import HourPart
-from .lane import Lane, LaneKey, Output
+from .lane import Admitted, Lane, LaneKey, Output
 from .policy import Policy
 from .rates import FindBaseline
 from .topic_names import Topics
@@ -26,6 +26,10 @@ __all__ = ["Incoming", "Processor", "RefusedError"]
 
 MOST_LANES = 256
 """Lanes of one partition; model names beyond them are refused, for they cost memory."""
+
+
+MOST_WAITING = 1024
+"""Requests of a lane that are decided together; more would not fit into the processor's cache."""
 
 
 class Incoming(NamedTuple):
@@ -74,6 +78,8 @@ class Processor:
         self._limits, self._newest_ns = limits, newest_ns
         self._lanes: dict[int, dict[tuple[str, str], Lane]] = {}
         self._touched: set[LaneKey] = set()
+        self._waiting: dict[LaneKey, list[Admitted]] = {}
+        self._ready: list[Record] = []
 
     @property
     def partitions(self) -> set[int]:
@@ -102,46 +108,66 @@ class Processor:
 
     def take(self, messages: Iterable[Incoming]) -> list[Record]:
         """Take messages in, in offset order within each partition; return what to publish."""
-        records: list[Record] = []
         for message in messages:
             try:
-                records += self._take(message)
+                self._take(message)
             except RefusedError as refused:
-                records.append(
-                    dead_letter_record(
-                        self._topics,
-                        **message._asdict(),
-                        reason=refused.reason,
-                        detail=str(refused),
-                    )
+                letter = dead_letter_record(
+                    self._topics, **message._asdict(), reason=refused.reason, detail=str(refused)
                 )
-        return records
+                self._ready.append(letter)
+        return self.process()
 
-    def _take(self, message: Incoming) -> list[Record]:
+    def _take(self, message: Incoming) -> None:
         try:
             end = read_end(message.headers, limits=self._limits)
             if end is not None:
-                return self._end(end, message)
+                self._end(end, message)
+                return
             batch = decode(
                 message.value or b"", message.headers, key=message.key, limits=self._limits
             )
         except WireError as error:
             raise RefusedError(str(error.reason), error.detail) from error
-        return self.take_batch(message.partition, message.offset, batch)
+        self.admit(message.partition, message.offset, batch)
 
-    def take_batch(self, partition: int, offset: int, batch: ActivationBatch) -> list[Record]:
-        """Take the rows of one message in; return what to publish.
+    def admit(self, partition: int, offset: int, batch: ActivationBatch) -> None:
+        """Check the rows of one message, and have them ready for `process`.
 
         Raises
         ------
         RefusedError
             They do not fit the baseline, come from the future, or are of one model too many.
-            Everything is left as it was.
         """
         lane = self._lane(partition, batch)
-        outputs = self._feed(lane, batch, offset)
+        if not lane.has_baseline:
+            baseline = self._find_baseline(batch.model, batch.version)
+            if baseline is not None:
+                lane.adopt(baseline)
+        waiting = self._waiting.setdefault(lane.key, [])
+        if waiting and offset <= waiting[-1].offset:
+            return
+        try:
+            admitted = lane.admit(batch, offset)
+        except ActivationsError as error:
+            raise RefusedError(_REASONS.get(type(error), "bad-shape"), str(error)) from error
         self._touched.add(lane.key)
-        return self._records(outputs)
+        if admitted:
+            waiting.append(admitted)
+        if sum(len(message.requests.request_ids) for message in waiting) >= MOST_WAITING:
+            self._process(lane)
+
+    def process(self) -> list[Record]:
+        """Decide on what was admitted; return what to publish."""
+        for key in list(self._waiting):
+            self._process(self._lanes[key.partition][key.model, key.version])
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _process(self, lane: Lane) -> None:
+        waiting = self._waiting.pop(lane.key, None)
+        if waiting:
+            self._ready += self._records(lane.take_admitted(waiting))
 
     def _lane(self, partition: int, batch: ActivationBatch) -> Lane:
         newest = self._newest_ns()
@@ -159,22 +185,12 @@ class Processor:
             lanes[name] = Lane(key, self._find_baseline(*name), self._policy)
         return lanes[name]
 
-    def _end(self, end: EndOfStream, message: Incoming) -> list[Record]:
+    def _end(self, end: EndOfStream, message: Incoming) -> None:
         lane = self._lanes.get(message.partition, {}).get((end.model, end.version))
-        if lane is None:
-            return []
-        self._touched.add(lane.key)
-        return self._records(lane.end(message.offset))
-
-    def _feed(self, lane: Lane, batch: ActivationBatch, offset: int) -> list[Output]:
-        if not lane.has_baseline:
-            baseline = self._find_baseline(batch.model, batch.version)
-            if baseline is not None:
-                lane.adopt(baseline)
-        try:
-            return lane.take(batch, offset)
-        except ActivationsError as error:
-            raise RefusedError(_REASONS.get(type(error), "bad-shape"), str(error)) from error
+        if lane is not None:
+            self._process(lane)
+            self._touched.add(lane.key)
+            self._ready += self._records(lane.end(message.offset))
 
     def idle(self, partition: int, model: str, version: str) -> list[Record]:
         """Close the open hours of a lane that has fallen silent."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from producers.signs.errors import AttackError
 from producers.signs.network import LOGITS
 
-FORMAT = "latentwatch-baseline/3"
+FORMAT = "latentwatch-baseline/4"
 """Of the artefacts that this module can read."""
 
 DECIDING_VIEWS = 2
@@ -76,7 +76,7 @@ class View:
         own = self.tensors
         angle = (_standardised(requests.rows, own) * own["weight"]) @ own["frequencies"]
         fourier = torch.cat([angle.cos(), angle.sin()], dim=1) * angle.shape[1] ** -0.5
-        psi = fourier @ own["whitening"] - own["centres"][requests.groups]
+        psi = (fourier - own["centres"][requests.groups]) @ own["whitening"]
         energy = psi.square().sum(dim=1)
         length = energy.detach().clamp(min=_LEAST_ENERGY).sqrt()
         shrink = (self.radius / length).clamp(max=1.0)

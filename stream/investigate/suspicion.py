@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector import attribution, flag
-from detector.sketch import REPEATED, SUSPECT_LEVEL
+from detector.sketch import REPEATED
+from detector.suspects import SUSPECT_LEVEL
 
 from .window import Judged
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector import Baseline, Decision, Features, Monitor, Sketch, decide
 from detector.decision import LEAST_ROWS
-from detector.features import BLOCK_ROWS
-from detector.monitor import repeated, row_digests
+from detector.features import BLOCK_ROWS, CHUNK_ROWS
+from detector.repeats import repeated, row_digests
 
 from .alert import AlertEvent
 from .errors import InvestigationError
@@ -84,8 +85,11 @@ def judge_again(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> Judged
     InvestigationError
         No run of requests gives the statistics of the alert.
     """
-    start, difference = _find(rows, alert, baseline)
-    aligned = rows.take(slice(start % BLOCK_ROWS, None))
+    start, place, difference = _find(rows, alert, baseline)
+    # the worker's chunks, if so much was read before the window, or its blocks
+    chunk = (start - place) % CHUNK_ROWS
+    left_out = chunk if chunk <= start else start % BLOCK_ROWS
+    aligned = rows.take(slice(left_out, None))
     monitor = Monitor(
         baseline, average_run_length=alert.average_run_length, partition=alert.partition
     )
@@ -96,22 +100,21 @@ def judge_again(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> Judged
         aligned,
         _joined([block.features for block, _ in pushed]),
         tuple(decision for _, decision in pushed),
-        start // BLOCK_ROWS * BLOCK_ROWS,
+        start - left_out,
         difference,
     )
 
 
-def _find(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> tuple[int, float]:
-    """First row of the window, and how far its statistics are from the alert's."""
+def _find(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> tuple[int, int, float]:
+    """First row of the window, its place in a chunk, and how far its statistics are off."""
     repeats = repeated(row_digests(rows.rows, rows.predicted), baseline.longest_window)
-    nearest, least = -1, np.inf
-    for start in _candidates(rows, alert):
+    nearest, least = (-1, 0), np.inf
+    for start, place in product(_candidates(rows, alert), range(0, CHUNK_ROWS, BLOCK_ROWS)):
         window = slice(start, start + alert.requests)
-        difference = _difference(
-            _sketch(rows.take(window), repeats[window], baseline), alert, baseline
-        )
+        sketch = _sketch(rows.take(window), repeats[window], baseline, place)
+        difference = _difference(sketch, alert, baseline)
         if difference < least:
-            nearest, least = start, difference
+            nearest, least = (start, place), difference
         if not difference:
             break
     if least > TOLERANCE:
@@ -120,7 +123,7 @@ def _find(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> tuple[int, f
             f"do not give the statistics of alert {alert.id}: they are not those that the worker "
             "judged. Give the topic or the recording that the alert came from"
         )
-    return nearest, float(least)
+    return *nearest, float(least)
 
 
 def _candidates(rows: LaneRows, alert: AlertEvent) -> Iterator[int]:
@@ -135,8 +138,8 @@ def _candidates(rows: LaneRows, alert: AlertEvent) -> Iterator[int]:
             yield start
 
 
-def _sketch(window: LaneRows, repeats: NDArray[np.bool_], baseline: Baseline) -> Sketch:
-    features = baseline.features(window.rows, window.predicted).repeating(repeats)
+def _sketch(window: LaneRows, repeats: NDArray[np.bool_], baseline: Baseline, place: int) -> Sketch:
+    features = baseline.features(window.rows, window.predicted, place).repeating(repeats)
     return baseline.sketch(features, window.requests)
 
 

@@ -13,7 +13,7 @@ from detector.agreement import (
     ClassDistances,
     compare_classes,
 )
-from detector.features import Float32, Float64, Int64, group_means
+from detector.features import CHUNK_ROWS, Float32, Float64, Int64, group_means
 
 ROWS, GROUPS, WIDTH = 210, 3, 9
 
@@ -90,10 +90,13 @@ def test_a_model_of_one_class_has_nothing_to_compare_with_but_the_class_itself(
 
 def test_columns_do_not_depend_on_the_rows_beside_them(rows: Float32, groups: Int64) -> None:
     agreement, _ = Agreement.fit(rows, groups, [np.arange(4), np.arange(4, WIDTH)])
-    whole = agreement.columns(rows, groups)
+    chunk, own = rows[:CHUNK_ROWS], groups[:CHUNK_ROWS]
+    columns = agreement.columns(chunk, own)
 
-    assert np.array_equal(agreement.columns(rows[:64], groups[:64]), whole[:64])
-    assert np.array_equal(agreement.columns(rows[64:71], groups[64:71]), whole[64:71])
+    for place in (0, 13, CHUNK_ROWS - 1):
+        others, other_groups = rows[-CHUNK_ROWS:].copy(), groups[-CHUNK_ROWS:].copy()
+        others[place], other_groups[place] = chunk[place], own[place]
+        assert np.array_equal(agreement.columns(others, other_groups)[place], columns[place])
 
 
 def test_columns_of_the_fitted_rows_vary_as_predictions_do(rows: Float32, groups: Int64) -> None:

@@ -1,6 +1,8 @@
 """Fitting, asking once, and every refusal with its advice."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -338,3 +340,18 @@ def test_lanes_lengthen_the_run_length_of_each(baseline: Baseline) -> None:
         baseline.threshold(1_000, lanes=0)
     with pytest.raises(BaselineError, match="average_run_length must be at least 256"):
         baseline.threshold(100)
+
+
+def test_a_thread_pool_gives_the_same_bits(baseline: Baseline, traffic: Any) -> None:
+    rows, predicted = baseline.rows(*traffic.draw(700, np.random.default_rng(8)))
+    alone = baseline.features(rows, predicted, 96)
+    with ThreadPoolExecutor(3) as pool:
+        together = replace(baseline, spread=pool.map).features(rows, predicted, 96)
+    for field in fields(alone):
+        assert np.array_equal(getattr(together, field.name), getattr(alone, field.name))
+
+
+def test_an_error_in_a_thread_pool_is_not_lost(baseline: Baseline, traffic: Any) -> None:
+    rows, predicted = baseline.rows(*traffic.draw(300, np.random.default_rng(8)))
+    with ThreadPoolExecutor(2) as pool, pytest.raises(IndexError):
+        replace(baseline, spread=pool.map).features(rows[:, :-1], predicted)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector import Baseline, SketchError, ViewStatistics, attribution, decide
+from detector import Baseline, Monitor, SketchError, ViewStatistics, attribution, decide
 from detector.decision import name_pattern, squared_norm
 from detector.features import GRID
 
@@ -91,3 +91,18 @@ def test_the_deepest_layer_and_the_agreement_of_all_decide(
     assert baseline.width == sum(view.map.rank for view in baseline.views)
     ends = [(view.slice.start, view.slice.stop) for view in baseline.views]
     assert [end for _, end in ends[:-1]] == [start for start, _ in ends[1:]]
+
+
+def test_a_quick_look_and_the_whole_score_agree(baseline: Baseline, traffic: Any) -> None:
+    monitor = Monitor(baseline, average_run_length=100_000)
+    rng = np.random.default_rng(15)
+    decisions = monitor.update(*traffic.draw(320, rng)) + monitor.update(*traffic.attacked(96, rng))
+
+    for decision in decisions:
+        score = decide(decision.sketch, baseline).score
+        assert decision.score == score
+        for other in (0.0, score / 2, np.nextafter(score, 0.0), score):
+            assert decision.reaches(float(other))
+        for other in (np.nextafter(score, np.inf), score + 1e-6, 2 * score, np.inf):
+            assert not decision.reaches(float(other))
+    assert [decision.alarm for decision in decisions] == [False] * 10 + [True] * 3

@@ -15,8 +15,9 @@ from detector import ConstantFeaturesError
 from detector.exact import gaussian_kernel
 from detector.features import (
     BANDWIDTHS,
-    BLOCK_ROWS,
+    CHUNK_ROWS,
     GRID,
+    SPECTRAL_CUTOFF,
     FeatureMap,
     fit_feature_map,
     group_means,
@@ -110,8 +111,22 @@ def test_whitening_damps_directions_below_the_cutoff() -> None:
 
     whitened = residuals @ whitening_matrix(residuals, 4000)
 
-    # eigenvalues ascend: the faintest direction is below the cutoff, the third is at it
-    assert whitened.std(axis=0) == pytest.approx([1e-3, np.sqrt(0.5), 1.0, 1.0], rel=0.05)
+    # the faintest direction is below the cutoff, the third is at it
+    spectrum = np.linalg.eigvalsh(whitened.T @ whitened / 4000)
+    assert np.sqrt(spectrum) == pytest.approx([1e-3, np.sqrt(0.5), 1.0, 1.0], rel=0.05)
+
+
+def test_whitening_is_the_triangular_root_of_the_regularised_inverse_covariance() -> None:
+    rng = np.random.default_rng(0)
+    residuals = rng.standard_normal((4000, 30)) @ rng.standard_normal((30, 30))
+    covariance = residuals.T @ residuals / 4000
+    cutoff = SPECTRAL_CUTOFF * np.linalg.eigvalsh(covariance)[-1]
+
+    whitening = whitening_matrix(residuals, 4000)
+
+    assert (whitening == np.triu(whitening)).all()
+    inverse = np.linalg.inv(covariance + cutoff * np.eye(30))
+    assert whitening @ whitening.T == pytest.approx(inverse, rel=1e-6, abs=1e-9)
 
 
 def test_group_means_are_the_means_of_each_group() -> None:
@@ -148,20 +163,21 @@ def test_outliers_count_as_eight_standard_deviations_and_overflow_nowhere() -> N
 
 
 def test_residuals_are_rounded_to_the_grid_and_energies_are_not() -> None:
-    rows, groups = rows_and_groups(BLOCK_ROWS)
+    rows, groups = rows_and_groups(CHUNK_ROWS)
     feature_map, _ = fitted()
-    exact = feature_map.fourier(rows) @ feature_map.whitening - feature_map.centres[groups]
+    centred = feature_map.fourier(rows).astype(np.float64) - feature_map.centres[groups]
+    exact = centred @ feature_map.whitening
 
     psi, energy = feature_map.residuals(rows, groups)
 
     assert psi.dtype == np.int16
-    assert psi.shape == (BLOCK_ROWS, feature_map.rank)
-    assert np.abs(psi / GRID - exact).max() <= 0.5 / GRID + 1e-6
-    assert energy == pytest.approx((exact.astype(np.float64) ** 2).sum(axis=1), rel=1e-5)
+    assert psi.shape == (CHUNK_ROWS, feature_map.rank)
+    assert np.abs(psi / GRID - exact).max() <= 0.5 / GRID + 2e-5
+    assert energy == pytest.approx((exact**2).sum(axis=1), rel=1e-5)
 
 
 def test_long_residuals_are_shortened_to_the_radius_and_keep_direction_and_energy() -> None:
-    rows, groups = rows_and_groups(BLOCK_ROWS)
+    rows, groups = rows_and_groups(CHUNK_ROWS)
     free, _ = fitted()
     psi, energy = free.residuals(rows, groups)
     radius = float(np.sqrt(np.median(energy)))
@@ -181,11 +197,11 @@ def test_long_residuals_are_shortened_to_the_radius_and_keep_direction_and_energ
 
 def test_bits_of_a_row_depend_on_its_place_in_the_block_alone() -> None:
     feature_map, _ = fitted()
-    rows, groups = rows_and_groups(BLOCK_ROWS, seed=5)
-    others, other_groups = rows_and_groups(BLOCK_ROWS, seed=6)
+    rows, groups = rows_and_groups(CHUNK_ROWS, seed=5)
+    others, other_groups = rows_and_groups(CHUNK_ROWS, seed=6)
     psi, energy = feature_map.residuals(rows, groups)
 
-    for place in (0, 13, BLOCK_ROWS - 1):
+    for place in (0, 13, CHUNK_ROWS - 1):
         mixed, mixed_groups = others.copy(), other_groups.copy()
         mixed[place], mixed_groups[place] = rows[place], groups[place]
         same_psi, same_energy = feature_map.residuals(mixed, mixed_groups)
@@ -193,17 +209,19 @@ def test_bits_of_a_row_depend_on_its_place_in_the_block_alone() -> None:
         assert same_energy[place] == energy[place]
 
 
-@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
-def test_any_number_of_rows_gives_the_bits_of_whole_blocks(count: int) -> None:
+@pytest.mark.parametrize("first", [0, 1, 32, 96, 127, 128, 200])
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 100, 128, 190])
+def test_any_part_of_the_rows_gives_the_bits_of_the_whole(first: int, count: int) -> None:
     feature_map, _ = fitted()
-    rows, groups = rows_and_groups(128, seed=7)
+    rows, groups = rows_and_groups(400, seed=7)
     all_psi, all_energy = residuals_of_rows(feature_map, rows, groups)
+    part = slice(first, first + count)
 
-    psi, energy = residuals_of_rows(feature_map, rows[:count], groups[:count])
+    psi, energy = residuals_of_rows(feature_map, rows[part], groups[part], first % CHUNK_ROWS)
 
     assert psi.shape == (count, feature_map.rank)
-    assert (psi == all_psi[:count]).all()
-    assert (energy == all_energy[:count]).all()
+    assert (psi == all_psi[part]).all()
+    assert (energy == all_energy[part]).all()
 
 
 def test_rows_are_featurised_in_one_fixed_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,10 +235,10 @@ def test_rows_are_featurised_in_one_fixed_shape(monkeypatch: pytest.MonkeyPatch)
         return residuals(self, rows, groups)
 
     monkeypatch.setattr(FeatureMap, "residuals", watched)
-    for count in (1, 32, 70):
-        residuals_of_rows(feature_map, *rows_and_groups(count))
+    for count, place in ((1, 0), (128, 0), (128, 64), (270, 96)):
+        residuals_of_rows(feature_map, *rows_and_groups(count), place)
 
-    assert shapes == [(BLOCK_ROWS, WIDTH)] * (1 + 1 + 3)
+    assert shapes == [(CHUNK_ROWS, WIDTH)] * (1 + 1 + 2 + 3)
 
 
 def test_rows_of_which_most_are_the_same_are_refused() -> None:

@@ -21,7 +21,8 @@ from detector import (
     flag,
 )
 from detector.features import GRID
-from detector.sketch import SUSPECT_LEVEL, SUSPECT_LIMIT, TAIL_EDGES
+from detector.sketch import TAIL_EDGES
+from detector.suspects import SUSPECT_LEVEL, SUSPECT_LIMIT
 
 RANKS = 2000
 

@@ -1,7 +1,6 @@
 """The monitor: the same rows give the same decisions, however they arrive and wherever they go."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -247,9 +246,12 @@ def test_labels_of_one_length_that_is_not_that_of_the_rows_are_refused(
 def test_an_alarm_is_a_score_that_reaches_the_threshold(baseline: Baseline, stream: Stream) -> None:
     decision = stream.feed(new_monitor(baseline), 0, 32)[0]
 
-    assert replace(decision, threshold=decision.score).alarm
-    assert not replace(decision, threshold=np.nextafter(decision.score, np.inf)).alarm
-    assert not replace(decision, threshold=None).alarm
+    def alarm(threshold: float | None) -> bool:
+        return decide(decision.sketch, baseline, threshold=threshold).alarm
+
+    assert alarm(decision.score)
+    assert not alarm(float(np.nextafter(decision.score, np.inf)))
+    assert not alarm(None)
 
 
 def test_rows_without_labels_get_running_numbers(baseline: Baseline, stream: Stream) -> None:

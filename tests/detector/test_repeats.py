@@ -7,7 +7,7 @@ import pytest
 
 from detector import Baseline, Monitor, Sketch, decide
 from detector.decision import LEAST_ROWS
-from detector.monitor import repeated, row_digests
+from detector.repeats import repeated, row_digests
 
 
 @pytest.mark.parametrize("within", [1, 3, 100])

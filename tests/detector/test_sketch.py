@@ -8,8 +8,9 @@ import numpy as np
 import orjson
 import pytest
 
-from detector import Features, Requests, Sketch, SketchError
-from detector.sketch import SUSPECT_LEVEL, SUSPECT_LIMIT, TAIL_EDGES, Suspect
+from detector import Baseline, Features, Requests, Sketch, SketchError
+from detector.sketch import TAIL_EDGES
+from detector.suspects import SUSPECT_LEVEL, SUSPECT_LIMIT, Suspect
 
 GROUPS, VIEWS, WIDTH = 3, 2, 5
 
@@ -231,3 +232,26 @@ def test_requests_of_several_batches_are_joined_and_taken_in_order() -> None:
     assert taken.request_ids == ("0-2", "0-3", "0-4")
     assert taken.event_time_ns.tolist() == [1_020, 1_030, 1_040]
     assert taken.input_refs == ("s3://inputs/2", None, "s3://inputs/4")
+
+
+def test_blocks_that_are_summarised_together_are_those_summarised_alone(
+    baseline: Baseline, traffic: Any
+) -> None:
+    rng = np.random.default_rng(9)
+    rows, predicted = baseline.rows(*traffic.attacked(160, rng))
+    features = baseline.features(rows, predicted).repeating(rng.random(160) < 0.3)
+    requests = Requests(
+        tuple(f"r{n}" for n in range(160)),
+        rng.integers(0, 10**12, 160),
+        rng.integers(0, 1000, 160),
+        tuple(None if n % 3 else f"s3://{n}" for n in range(160)),
+        partition=4,
+    )
+
+    together = Sketch.of_blocks(features, requests, baseline.groups, 32)
+
+    parts = [slice(start, start + 32) for start in range(0, 160, 32)]
+    alone = [Sketch.of(features.take(p), requests.take(p), baseline.groups) for p in parts]
+    assert together == alone
+    assert sum(alone[1:], alone[0]) == Sketch.of(features, requests, baseline.groups)
+    assert all(sketch.suspects for sketch in alone)

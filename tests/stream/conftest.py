@@ -234,7 +234,8 @@ class Traffic:
             partition=3,
         )
         checked = baseline.rows(batch.activations, batch.predicted)
-        return Block(baseline.features(*checked), who)
+        features = baseline.features(*checked)
+        return Block(features, who, baseline.sketch(features, who))
 
     def decision(self, baseline: Baseline, number: int, scale: float) -> Decision:
         """Decision on a window of 32 requests, at a run length of 100,000."""

@@ -29,7 +29,7 @@ def book() -> AlertBook:
     return AlertBook("signs/1/0", calm_requests=3 * BLOCK)
 
 
-def scored(decision: Decision, factor: float, later: int = 0) -> Decision:
+def scored(decision: Decision, baseline: Baseline, factor: float, later: int = 0) -> Decision:
     """The decision with its score at so many times the threshold, on later requests."""
     assert decision.threshold is not None
     sketch = decision.sketch
@@ -39,13 +39,15 @@ def scored(decision: Decision, factor: float, later: int = 0) -> Decision:
         time_range=(sketch.time_range[0] + later, sketch.time_range[1] + later),
         offsets={p: (a + later, b + later) for p, (a, b) in sketch.offsets.items()},
     )
-    return replace(decision, sketch=moved, score=decision.threshold * factor)
+    shifted = Decision([moved], baseline, decision.threshold)
+    shifted.score = decision.threshold * factor
+    return shifted
 
 
 def judge(book: AlertBook, baseline: Baseline, decision: Decision, *factors: float) -> list[Any]:
     """Status of what is told, block by block."""
     told = [
-        book.judge(scored(decision, factor, later), baseline, BLOCK)
+        book.judge(scored(decision, baseline, factor, later), baseline, BLOCK)
         for later, factor in enumerate(factors)
     ]
     return [alert.status if alert else None for alert in told]
@@ -88,10 +90,10 @@ def test_an_alert_resolves_after_the_calm_requests_and_not_before(
 def test_the_next_alert_has_another_id(
     book: AlertBook, baseline: Baseline, decision: Decision
 ) -> None:
-    first = book.judge(scored(decision, 1.1), baseline, BLOCK)
+    first = book.judge(scored(decision, baseline, 1.1), baseline, BLOCK)
     for later in range(1, 4):
-        book.judge(scored(decision, 0.1, later), baseline, BLOCK)
-    second = book.judge(scored(decision, 1.1, 4), baseline, BLOCK)
+        book.judge(scored(decision, baseline, 0.1, later), baseline, BLOCK)
+    second = book.judge(scored(decision, baseline, 1.1, 4), baseline, BLOCK)
     assert first is not None
     assert second is not None
     assert first.id != second.id
@@ -101,7 +103,7 @@ def test_the_id_says_what_the_alert_is_about(
     baseline: Baseline, other_baseline: Baseline, decision: Decision
 ) -> None:
     def identity(about: str, owner: Baseline, later: int = 0) -> str:
-        alert = AlertBook(about, 96).judge(scored(decision, 1.1, later), owner, BLOCK)
+        alert = AlertBook(about, 96).judge(scored(decision, baseline, 1.1, later), owner, BLOCK)
         assert alert is not None
         return alert.id
 
@@ -120,9 +122,9 @@ def test_the_peak_is_the_window_with_the_highest_score(
 ) -> None:
     judge(book, baseline, decision, 1.1, 1.5, 1.2)
     assert book.alert is not None
-    assert book.alert.peak["score"] == scored(decision, 1.5).score
+    assert book.alert.peak["score"] == scored(decision, baseline, 1.5).score
     assert book.alert.first_event_time_ns < book.alert.last_event_time_ns
-    assert book.alert.last_event_time_ns == scored(decision, 1.2, 2).sketch.time_range[1]
+    assert book.alert.last_event_time_ns == scored(decision, baseline, 1.2, 2).sketch.time_range[1]
 
 
 def test_severity_follows_the_share_that_must_be_adversarial() -> None:
@@ -138,13 +140,14 @@ def test_a_restored_book_goes_on_as_the_first_would(baseline: Baseline, decision
     factors = [0.5, 1.1, 0.1, 0.1, 1.4, 1.0, 0.1, 0.1, 0.1, 0.1, 1.2]
     whole = AlertBook("x", 3 * BLOCK)
     expected = [
-        whole.judge(scored(decision, f, later), baseline, BLOCK) for later, f in enumerate(factors)
+        whole.judge(scored(decision, baseline, f, later), baseline, BLOCK)
+        for later, f in enumerate(factors)
     ]
     found, book = [], AlertBook("x", 3 * BLOCK)
     for later, factor in enumerate(factors):
         restored = AlertBook("x", 3 * BLOCK)
         restored.load(book.to_state())
         book = restored
-        found.append(book.judge(scored(decision, factor, later), baseline, BLOCK))
+        found.append(book.judge(scored(decision, baseline, factor, later), baseline, BLOCK))
     assert found == expected
     assert any(alert and alert.status == "resolved" for alert in found)

@@ -79,7 +79,8 @@ def test_a_block_is_counted_from_the_first_row_that_was_not_counted_before(
 ) -> None:
     rows = np.zeros((4, 9), dtype=np.float32)
     features = baseline.features(rows, np.zeros(4, dtype=np.int64))
-    block = Block(features, at(1, 2, 61, 62))
+    who = at(1, 2, 61, 62)
+    block = Block(features, who, baseline.sketch(features, who))
     book.count_block(block, 1, baseline)
     closed = {hour: (name, tally.sketch) for hour, name, tally in book.close_all()}
     assert {hour: name for hour, (name, _) in closed.items()} == {

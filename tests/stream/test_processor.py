@@ -256,3 +256,29 @@ def test_a_malformed_end_goes_to_the_dead_letters(make: Callable[[], Processor])
     (letter,) = make().take([message._replace(headers=headers)])
     assert letter.topic == TOPICS.dead_letter
     assert dict(letter.headers)["latentwatch-reason"] == b"bad-header"
+
+
+def test_messages_decided_together_give_what_each_alone_gives(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    messages = [
+        message
+        for number in range(24)
+        if number != 5
+        for message in (
+            incoming(traffic, number, scale=4.0 if 8 <= number < 16 else 1.0),
+            incoming(traffic, number, partition=4, rows=100),
+            incoming(traffic, number, model="ghost"),
+            *([unfit(traffic, "unseen class")] if number == 4 else []),
+        )
+    ]
+    messages += [messages[-3], end_of("signs", 30), incoming(traffic, 31)]
+    alone, together = make(), make()
+
+    one_by_one = [record for message in messages for record in alone.take([message])]
+
+    assert sorted(map(str, together.take(messages))) == sorted(map(str, one_by_one))
+    assert together.states() == alone.states()
+    assert {TOPICS.alerts, TOPICS.dead_letter, TOPICS.hour_sketches} <= {
+        record.topic for record in one_by_one
+    }

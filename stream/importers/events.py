@@ -1,0 +1,120 @@
+"""What every importer reads into, and what it says of the rows that it had to leave out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Event", "Float32", "NotImportedError", "Skipped", "Summary", "time_ns_of"]
+
+Float32 = NDArray[np.float32]
+
+_TIME = re.compile(r"(.{19})(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Requests that came together: one message of the recording.
+
+    Parameters
+    ----------
+    place : str
+        Where it was read, for messages: file and line.
+    time_ns : int
+        When it happened, nanoseconds since 1970, UTC.
+    event_id, source : str
+        As in `producers.wire.ActivationBatch`.
+    request_ids : tuple of str [n]
+    layers : dict of str to float32 [n, d]
+    predicted : int64 [n]
+    input_ref : str, optional
+        Where the inputs of all rows are stored.
+    """
+
+    place: str
+    time_ns: int
+    event_id: str
+    source: str
+    request_ids: tuple[str, ...]
+    layers: dict[str, Float32]
+    predicted: NDArray[np.int64]
+    input_ref: str | None = None
+
+
+class NotImportedError(Exception):
+    """A line, event or step that cannot be imported; it never leaves this package.
+
+    Parameters
+    ----------
+    reason : str
+        A few words that are the same for all of its kind.
+    detail : str
+        What was found, and what to do about it.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(slots=True)
+class Skipped:
+    """What was left out for one reason: how often, where first, and what to do."""
+
+    count: int
+    place: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of everything that was read.
+
+    Parameters
+    ----------
+    rows, messages : int
+        What was imported.
+    skipped : dict of reason to Skipped
+        What was not: rows, or whole lines and files where no row could be told.
+    """
+
+    rows: int = 0
+    messages: int = 0
+    skipped: dict[str, Skipped] = field(default_factory=dict)
+
+    def skip(self, reason: str, place: str, detail: str, count: int = 1) -> None:
+        """Count what is left out."""
+        known = self.skipped.setdefault(reason, Skipped(0, place, detail))
+        known.count += count
+
+    def reasons(self) -> str:
+        """Why rows were left out, on one line."""
+        return "; ".join(
+            f"{reason}: {found.count}, first at {found.place} ({found.detail})"
+            for reason, found in self.skipped.items()
+        )
+
+
+def time_ns_of(text: object) -> int:
+    """Nanoseconds since 1970 of an RFC 3339 time, to all of its up to nine digits.
+
+    Raises
+    ------
+    NotImportedError
+        It is none.
+    """
+    found = _TIME.fullmatch(text) if isinstance(text, str) else None
+    try:
+        if found is None:
+            raise ValueError
+        whole = datetime.fromisoformat(found[1] + found[3]).astimezone(UTC)
+    except ValueError:
+        raise NotImportedError(
+            "no time", f"{str(text)[:40]!r} is no RFC 3339 time such as 2026-01-05T10:00:00Z"
+        ) from None
+    seconds = int(whole.timestamp())
+    return seconds * 10**9 + int((found[2] or "0").ljust(9, "0"))
