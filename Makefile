@@ -9,7 +9,7 @@ DEMO_FLAGS ?=
 PEERS := .venv-peers
 DATA ?= ../shared/data/cifar10-activations.npz
 
-.PHONY: help install demo test lint lock peers evaluate clean
+.PHONY: help install demo test lint lock bench peers evaluate clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -40,6 +40,10 @@ lock: $(READY)   ## renew constraints.txt from .venv
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 	@touch $(READY)
 
+bench: $(READY)  ## how fast it is on this machine (two minutes, nothing else running)
+	mkdir -p build
+	$(BIN)/latentwatch bench --json build/bench.json
+
 peers: $(PEERS)/.ready  ## prepare .venv-peers with the detectors to compare with
 
 $(PEERS)/.ready: stream/peers/requirements.txt
@@ -47,16 +51,16 @@ $(PEERS)/.ready: stream/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet --requirement stream/peers/requirements.txt
 	@touch $@
 
-evaluate: $(READY) peers  ## all figures of docs/ (an hour and a half; DATA=activations.npz)
+evaluate: $(READY) peers  ## all figures of docs/ (two hours; DATA=activations.npz)
 	mkdir -p build
 	$(BIN)/python -m producers.signs export --out build/signs.npz --cache build/signs
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate $(DATA) --layers layer1,layer3,layer4 \
-		--markdown docs/figures-cifar10.md
+		--splits 6 --markdown docs/figures-cifar10.md
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate $(DATA) --layers layer4 --measures power \
 		--against ladis,alibi,frouros,frouros-median --against-sets pgd_eps03 \
 		--markdown docs/figures-cifar10-layer4.md
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate build/signs.npz \
-		--markdown docs/figures-signs.md
+		--splits 6 --markdown docs/figures-signs.md
 	$(BIN)/latentwatch baseline fit build/signs.npz --model traffic-signs --model-version 1 \
 		--baselines build/baselines --drop-constant --pool-rare-classes --force
 	$(BIN)/python -m producers.signs adapt --out build/adaptive.npz --cache build/signs \

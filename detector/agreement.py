@@ -21,7 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import CLIP, Float32, Float64, Int64, group_means
+from detector.features import (
+    CLIP,
+    Float32,
+    Float64,
+    Int64,
+    group_means,
+    picked,
+    times_triangle,
+    whitening_matrix,
+)
 
 REGULARISATION = 1e-4
 """Added to the covariance's eigenvalues, in units of the largest."""
@@ -45,7 +54,7 @@ class ClassDistances:
     mean, scale : float32 [d]
         A column is standardised as ``(x - mean) * scale`` and cut at ``CLIP``.
     whitening : float32 [d, d]
-        ``U (lambda + eps lambda_max)^(-1/2)`` of the pooled within-class covariance.
+        Upper triangular root of the regularised inverse of the pooled within-class covariance.
     centres : float32 [G, d]
         Class means, whitened.
     """
@@ -73,9 +82,7 @@ class ClassDistances:
         centres = group_means(standard, groups, group_count)
         residuals = standard - centres[groups]
         degrees = len(rows) - group_count
-        eigenvalues, vectors = np.linalg.eigh(residuals.T @ residuals / degrees)
-        regular = np.maximum(eigenvalues, 0.0) + REGULARISATION * eigenvalues.max()
-        whitening = vectors / np.sqrt(regular)
+        whitening = whitening_matrix(residuals, degrees, REGULARISATION)
         finished = cls(
             columns,
             mean.astype(np.float32),
@@ -88,9 +95,8 @@ class ClassDistances:
     def whitened(self, rows: Float32) -> Float32:
         """Whitened layer [n, d] of raw rows."""
         with np.errstate(over="ignore"):
-            standard = np.clip((rows[:, self.columns] - self.mean) * self.scale, -CLIP, CLIP)
-        whitened: Float32 = standard @ self.whitening
-        return whitened
+            standard = np.clip((picked(rows, self.columns) - self.mean) * self.scale, -CLIP, CLIP)
+        return times_triangle(standard, self.whitening)
 
     def __call__(self, rows: Float32) -> Float64:
         """Distances float64 [n, G] of raw rows [n, all columns]."""
@@ -113,7 +119,7 @@ def _left_out(distances: ClassDistances, standard: Float32, groups: Int64) -> Fl
     counts = np.bincount(groups)
     degrees = len(groups) - len(counts)
     factor = (counts / (counts - 1.0))[groups]
-    points = (standard @ distances.whitening).astype(np.float64)
+    points = times_triangle(standard, distances.whitening).astype(np.float64)
     centres = distances.centres.astype(np.float64)
     own = points - centres[groups]
     leverage = np.einsum("ij,ij->i", own, own)

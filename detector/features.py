@@ -24,8 +24,8 @@ CHUNK_ROWS = 128
 for another place in it. Fewer rows would take longer each, for the product prepares the matrix anew
 every time; more would be too many where traffic is thin."""
 
-WHITENING_BLOCKS = 8
-"""Blocks of columns that the triangular whitening is applied in, each as high as it is not zero."""
+TRIANGLE_BLOCKS = 8
+"""Blocks of columns that a triangular matrix is applied in, each as high as it is not zero."""
 
 GRID = 256
 """Steps of ``psi`` per unit; a unit is about one standard deviation of clean traffic."""
@@ -95,18 +95,15 @@ class FeatureMap:
         """Random Fourier features [n, D] of raw rows [n, all columns]; each has length one."""
         # finite rows may overflow here; the clip takes infinities in
         with np.errstate(over="ignore"):
-            standard = np.clip((rows[:, self.columns] - self.mean) * self.scale, -CLIP, CLIP)
-        angle = (standard * self.weight) @ self.frequencies
-        return np.hstack([np.cos(angle), np.sin(angle)]) * np.float32(angle.shape[1] ** -0.5)
-
-    def whitened(self, phi: Float32) -> Float32:
-        """Whiten centred Fourier features [n, D]."""
-        found = np.empty_like(phi)
-        width = -(-self.rank // WHITENING_BLOCKS)
-        for start in range(0, self.rank, width):
-            end = min(start + width, self.rank)
-            np.matmul(phi[:, :end], self.whitening[:end, start:end], out=found[:, start:end])
-        return found
+            standard = np.clip((picked(rows, self.columns) - self.mean) * self.scale, -CLIP, CLIP)
+        standard *= self.weight
+        angle = standard @ self.frequencies
+        half = angle.shape[1]
+        phi = np.empty((len(angle), 2 * half), dtype=np.float32)
+        np.cos(angle, out=phi[:, :half])
+        np.sin(angle, out=phi[:, half:])
+        phi *= np.float32(half**-0.5)
+        return phi
 
     def residuals(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
         """Residuals of one chunk.
@@ -125,7 +122,9 @@ class FeatureMap:
         energy : float32 [CHUNK_ROWS]
             Squared length before shortening, in units of psi: how atypical a request is.
         """
-        psi = self.whitened(self.fourier(rows) - self.centres[groups])
+        phi = self.fourier(rows)
+        phi -= self.centres[groups]
+        psi = times_triangle(phi, self.whitening)
         energy = np.einsum("ij,ij->i", psi, psi)
         with np.errstate(divide="ignore"):
             shrink = np.minimum(1.0, self.radius / np.sqrt(energy)) * GRID
@@ -165,6 +164,23 @@ def placed(values: NDArray[Any], place: int) -> NDArray[Any]:
     whole = np.zeros((CHUNK_ROWS, *values.shape[1:]), dtype=values.dtype)
     whole[place : place + len(values)] = values
     return whole
+
+
+def picked(rows: Float32, columns: Int64) -> Float32:
+    """Some columns of rows, ascending; those beside one another are not copied."""
+    first, last = int(columns[0]), int(columns[-1])
+    return rows[:, first : last + 1] if last - first + 1 == len(columns) else rows[:, columns]
+
+
+def times_triangle(values: Float32, triangle: Float32) -> Float32:
+    """Product [n, k] of values [n, k] and an upper triangle [k, k], without most of its zeros."""
+    found = np.empty_like(values)
+    rank = triangle.shape[1]
+    width = -(-rank // TRIANGLE_BLOCKS)
+    for start in range(0, rank, width):
+        end = min(start + width, rank)
+        np.matmul(values[:, :end], triangle[:end, start:end], out=found[:, start:end])
+    return found
 
 
 def median_distance(rows: Float32, rng: np.random.Generator, pairs: int = 4000) -> float:
@@ -238,7 +254,7 @@ def fit_feature_map(
         whitening=whitening.astype(np.float32),
         centres=centres.astype(np.float32),
     )
-    return finished, finished.whitened(residuals)
+    return finished, times_triangle(residuals, finished.whitening)
 
 
 def orthogonal_frequencies(width: int, count: int, rng: np.random.Generator) -> Float64:
@@ -260,12 +276,13 @@ def group_means(values: Float32, groups: Int64, group_count: int) -> Float64:
     return sums / np.bincount(groups, minlength=group_count)[:, None]
 
 
-def whitening_matrix(residuals: NDArray[np.floating], degrees_of_freedom: int) -> Float64:
+def whitening_matrix(
+    residuals: NDArray[np.floating], degrees_of_freedom: int, cutoff: float = SPECTRAL_CUTOFF
+) -> Float64:
     """Upper triangular W [D, D], ``W W' = (C + eps lambda_max)^(-1)``, of residuals [N, D]."""
     exact = residuals.astype(np.float64)
     covariance = exact.T @ exact / degrees_of_freedom
     largest = float(np.linalg.eigvalsh(covariance)[-1])
-    regular = covariance + SPECTRAL_CUTOFF * largest * np.eye(len(covariance))
-    root = np.linalg.cholesky(regular)
+    root = np.linalg.cholesky(covariance + cutoff * largest * np.eye(len(covariance)))
     inverse: Float64 = solve_triangular(root, np.eye(len(root)), lower=True)
     return np.triu(inverse.T)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import click
 
 from .cli_baseline import baseline
+from .cli_bench import bench
 from .cli_demo import demo
 from .cli_evaluate import evaluate
 from .cli_group import Group
@@ -34,6 +35,7 @@ def main() -> None:
 
 
 main.add_command(baseline)
+main.add_command(bench)
 main.add_command(demo)
 main.add_command(evaluate)
 main.add_command(export_group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,9 @@ def replay(
     among live traffic old hours are late.
     """
     need_extra("pyarrow")
+    # one thread a product, as a worker has: the same products give the same bits
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from .recording import Recording
 
     _check(offline, average_run_length, options)
@@ -191,9 +195,6 @@ def _into_kafka(recording: Recording, settings: Settings, options: dict[str, Any
 
 
 def _offline(recording: Recording, settings: Settings, options: dict[str, Any]) -> None:
-    # one thread, as a worker has: the same products give the same bits
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     import orjson
 
     from .replay.offline import OfflineReplay
@@ -204,8 +205,9 @@ def _offline(recording: Recording, settings: Settings, options: dict[str, Any]) 
     topics, console = settings.topics(), Console(stderr=True)
     outputs = OutputFiles(options["out"], topics, force=options["force"])
     find = _baselines(recording, settings, options, console)
-    replaying, standing = OfflineReplay(settings, find), Standing(topics)
-    with _bars(console) as bars, outputs:
+    standing = Standing(topics)
+    with ThreadPoolExecutor() as pool, _bars(console) as bars, outputs:
+        replaying = OfflineReplay(settings, find, pool)
         for record in replaying.run(_with_bar(bars, recording, "deciding")):
             standing.take(record)
             outputs.write(record)

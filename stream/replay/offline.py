@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import cache
 from itertools import islice
 
+from detector import Baseline
 from producers.wire import ActivationBatch, Limits
 from stream.events import Record, report_records
 from stream.hours import HourPart
@@ -39,10 +43,16 @@ class OfflineReplay:
         Run length, lanes, calm, grace and false discovery rate; nothing of Kafka.
     find_baseline : callable of (model, version)
         The baseline that judges a model version, or None.
+    pool : Executor, optional
+        Threads that read ahead and featurise; the records are the same.
     """
 
-    def __init__(self, settings: Settings, find_baseline: FindBaseline) -> None:
-        self._topics = settings.topics()
+    def __init__(
+        self, settings: Settings, find_baseline: FindBaseline, pool: Executor | None = None
+    ) -> None:
+        self._topics, self._pool = settings.topics(), pool
+        if pool is not None:
+            find_baseline = _spread_over(pool, find_baseline)
         self._processor = Processor(
             self._topics,
             find_baseline,
@@ -58,7 +68,7 @@ class OfflineReplay:
 
     def run(self, messages: Iterable[Message]) -> Iterator[Record]:
         """Records of the output topics, of (partition, offset, batch) in the order of offsets."""
-        for slab in _slabs(messages):
+        for slab in _slabs(messages, self._pool):
             for message in slab:
                 try:
                     self._processor.admit(*message)
@@ -76,7 +86,29 @@ class OfflineReplay:
                 yield from report_records(self._topics, report)
 
 
-def _slabs(messages: Iterable[Message]) -> Iterator[list[Message]]:
+def _spread_over(pool: Executor, find_baseline: FindBaseline) -> FindBaseline:
+    """The same baselines, which featurise several chunks of rows at once."""
+
+    @cache
+    def find(model: str, version: str) -> Baseline | None:
+        baseline = find_baseline(model, version)
+        return replace(baseline, spread=pool.map) if baseline else None
+
+    return find
+
+
+def _slabs(messages: Iterable[Message], pool: Executor | None) -> Iterator[list[Message]]:
+    """Messages in slabs; with a pool, the next one is read while the last one is decided on."""
     whole = iter(messages)
-    while slab := list(islice(whole, SLAB)):
+
+    def read() -> list[Message]:
+        return list(islice(whole, SLAB))
+
+    if pool is None:
+        while slab := read():
+            yield slab
+        return
+    ahead = pool.submit(read)
+    while slab := ahead.result():
+        ahead = pool.submit(read)
         yield slab

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from .standing import Standing
@@ -50,16 +51,15 @@ def _rate(row: dict[str, Any]) -> list[str]:
 
 
 def _alerts(standing: Standing) -> Table:
-    table = Table(title="alerts")
-    for name in ("id", "model", "partition", "fired at", "status", "severity", "pattern", "score"):
+    """One row an alert; `latentwatch inspect` takes the beginning of its id."""
+    table = Table(title="alerts", box=SIMPLE_HEAD)
+    for name in ("id", "lane", "fired at", "severity", "pattern", "score"):
         table.add_column(name, no_wrap=name == "id")
     for alert in sorted(standing.alerts.values(), key=lambda a: a["fired_at"]):
         table.add_row(
-            alert["id"],
-            f"{alert['model']}/{alert['version']}",
-            str(alert["partition"]),
-            alert["fired_at"][:19],
-            alert["status"],
+            alert["id"][:12],
+            f"{alert['model']}/{alert['version']}/{alert['partition']}",
+            alert["fired_at"][:16],
             alert["severity"],
             alert["pattern"],
             f"{alert['score']:.1f} of {alert['threshold']:.1f}",

@@ -13,8 +13,8 @@ import detector
 SOURCES = sorted(Path(detector.__file__).parent.glob("*.py"))
 
 ALLOWED = {
-    "__future__", "collections", "contextlib", "dataclasses", "functools", "hashlib", "math", "struct",
-    "typing", "zlib", "detector", "fsspec", "numpy", "orjson", "safetensors", "scipy",
+    "__future__", "collections", "contextlib", "dataclasses", "functools", "hashlib", "math",
+    "struct", "typing", "zlib", "detector", "fsspec", "numpy", "orjson", "safetensors", "scipy",
 }  # fmt: skip
 
 EXPORTS = {

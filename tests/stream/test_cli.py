@@ -228,9 +228,9 @@ def test_data_that_cannot_be_evaluated_is_one_line(
 
 COMMANDS = [
     (), ("baseline",), ("baseline", "diff"), ("baseline", "fit"), ("baseline", "show"),
-    ("broker",), ("demo",), ("evaluate",), ("export",), ("export", "violations"), ("import",),
-    ("import", "data-capture"), ("import", "debugger"), ("import", "kserve"), ("inspect",),
-    ("layers",), ("record",), ("replay",), ("topics",), ("worker",),
+    ("bench",), ("broker",), ("demo",), ("evaluate",), ("export",), ("export", "violations"),
+    ("import",), ("import", "data-capture"), ("import", "debugger"), ("import", "kserve"),
+    ("inspect",), ("layers",), ("record",), ("replay",), ("topics",), ("worker",),
 ]  # fmt: skip
 
 

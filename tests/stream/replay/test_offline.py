@@ -1,6 +1,7 @@
 """Decisions without a broker: whatever the order of the partitions, and with other settings."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ def test_messages_that_do_not_fit_are_counted_and_the_others_judged(traffic: Any
         standing.take(record)
     assert dict(replaying.refused) == {"bad-class": 1}
     assert {row["requests"] for row in standing.rates.values()} == {16}
+
+
+def test_threads_change_nothing(traffic: Any) -> None:
+    messages = [message for partition in (0, 1) for message in messages_of(traffic, partition)]
+    alone = list(OfflineReplay(SETTINGS, lambda *_: traffic.baseline).run(messages))
+    with ThreadPoolExecutor(3) as pool:
+        together = list(OfflineReplay(SETTINGS, lambda *_: traffic.baseline, pool).run(messages))
+    assert together == alone
+    assert len({record.topic for record in alone}) == 3
 
 
 def recording_of(traffic: Any, folder: Path) -> Recording:

@@ -1,0 +1,1 @@
+"""Benchmarks: figures, with the machine and the versions that they are of."""

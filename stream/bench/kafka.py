@@ -1,0 +1,116 @@
+"""How fast traffic goes through a real Kafka: recorded, replayed, taken in by a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from producers.wire import encode
+from stream.baselines import baseline_url
+from stream.broker import KafkaBroker
+from stream.recording import RecordedMessage, Recording
+from stream.recording.files import RecordingFiles
+from stream.recording.recorder import Recorder
+from stream.recording.writer import RecordingWriter
+from stream.replay.kafka import Replay
+from stream.replay.lag import WorkerLag
+from stream.replay.pace import Pace
+from stream.settings import Settings
+from stream.topics import create_topics
+
+from .traffic import BenchTraffic
+
+__all__ = ["replaying"]
+
+Figures = dict[str, float]
+Say = Callable[[str], None]
+
+MESSAGES = 3_000
+PATIENCE_SECONDS = 300.0
+
+
+def replaying(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
+    """Requests a second: sent by ``replay --speed max``, recorded, and taken in by one worker."""
+    traffic = BenchTraffic()
+    rows = count * traffic.rows
+    say("fitting a baseline")
+    baselines = str(folder / "baselines")
+    traffic.baseline().save(baseline_url(baselines, "bench", "1"))
+    messages = [RecordedMessage(0, n, batch) for n, batch in enumerate(traffic.batches(count))]
+    writer = RecordingWriter(
+        RecordingFiles(str(folder / "first")), most_bytes=64 << 20, most_seconds=1e9
+    )
+    for message in messages:
+        writer.add(message, 0.0)
+    writer.flush_all()
+    say("starting a broker")
+    with KafkaBroker() as broker:
+        settings = Settings(
+            bootstrap_servers=broker.bootstrap_servers,
+            baselines=baselines,
+            partitions=1,
+            output_partitions=1,
+        )
+        asyncio.run(create_topics(settings))
+        say(f"replaying {rows:,} requests as fast as it goes")
+        started = time.perf_counter()
+        replay = Replay(settings, Pace(None))
+        asyncio.run(replay.run(Recording(str(folder / "first")).messages()))
+        found = {"replayed_per_second": rows / (time.perf_counter() - started)}
+        say("recording them")
+        found["recorded_per_second"] = rows / _record(settings, str(folder / "second"))
+        say("a worker takes them in")
+        found["taken_by_worker_per_second"] = rows / _work(settings, folder, count)
+    found["bytes_per_message"] = float(len(encode(messages[0].batch).value))
+    return found
+
+
+def _record(settings: Settings, url: str) -> float:
+    """Seconds until all is recorded."""
+    files = RecordingFiles(url)
+    writer = RecordingWriter(files, most_bytes=64 << 20, most_seconds=1e9)
+    recorder = Recorder(settings, writer, files.recover())
+    started = time.perf_counter()
+    asyncio.run(recorder.run(asyncio.Event(), until_end=True))
+    return time.perf_counter() - started
+
+
+def _work(settings: Settings, folder: Path, count: int) -> float:
+    """Seconds from the first commit of a worker until it has committed everything.
+
+    Its start is left out: a consumer group takes seconds to come together.
+    """
+    with (folder / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "stream.cli", "worker"],
+            env={**os.environ, **settings.environment()},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        return asyncio.run(_watch(settings, count))
+    finally:
+        worker.terminate()
+        worker.wait(60)
+
+
+async def _watch(settings: Settings, count: int) -> float:
+    """Scaled to all messages from those that came after the first commit."""
+    ends = {0: count}
+    deadline = time.perf_counter() + PATIENCE_SECONDS
+    first: tuple[float, int] | None = None
+    async with WorkerLag(settings) as lag:
+        while time.perf_counter() < deadline:
+            left = await lag.messages(ends)
+            now = time.perf_counter()
+            if left < count and first is None:
+                first = (now, left)
+            if not left and first is not None:
+                return (now - first[0]) * count / max(first[1], 1)
+            await asyncio.sleep(0.02)
+    raise TimeoutError("the worker did not get through: see worker.log")

@@ -1,0 +1,77 @@
+"""``latentwatch bench``: how fast it is on this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from .cli_record import need_extra
+
+__all__ = ["bench"]
+
+Benchmark = Callable[[Path, Callable[[str], None]], dict[str, float]]
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the figures to a file as well, with machine and versions.",
+)
+def bench(names: tuple[str, ...], json_file: Path | None) -> None:
+    """Measure NAMES, all by default: recording, offline, replaying.
+
+    Nothing else should run on the machine. The last one starts a Kafka of its own.
+    """
+    need_extra("pyarrow")
+    # one thread a product, as a worker has
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import orjson
+
+    from .bench.machine import machine
+
+    known = _benchmarks()
+    if unknown := set(names) - set(known):
+        raise click.UsageError(
+            f"no benchmark {', '.join(sorted(unknown))}: choose among {', '.join(known)}"
+        )
+    console = Console(stderr=True)
+    found = {}
+    for name in names or known:
+        with (
+            console.status(name) as status,
+            tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder,
+        ):
+            found[name] = known[name](
+                Path(folder),
+                lambda text, name=name: status.update(f"{name}: {text}"),  # type: ignore[misc]
+            )
+        Console().print(_table(name, found[name]))
+    if json_file is not None:
+        report = {"machine": machine(), "figures": found}
+        json_file.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def _benchmarks() -> dict[str, Benchmark]:
+    from .bench.kafka import replaying
+    from .bench.recordings import offline, recording
+
+    return {"recording": recording, "offline": offline, "replaying": replaying}
+
+
+def _table(name: str, figures: dict[str, float]) -> Table:
+    table = Table(title=name, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for what, figure in figures.items():
+        table.add_row(what.replace("_", " "), f"{figure:,.0f}")
+    return table

@@ -1,0 +1,64 @@
+"""The benchmarks run to their end and give figures; what they are is for people to judge."""
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from stream.bench.kafka import replaying
+from stream.bench.machine import machine
+from stream.bench.recordings import offline, recording
+from stream.bench.traffic import BenchTraffic
+from stream.cli import main
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def test_recording_and_reading_are_measured(tmp_path: Path) -> None:
+    found = recording(tmp_path, quiet, count=40)
+    assert set(found) == {
+        "recorded_per_core_second_cold",
+        "recorded_per_core_second_warm",
+        "bytes_per_request",
+        "read_per_core_second",
+    }
+    assert 200 < found["bytes_per_request"] < 2_000
+    assert min(found.values()) > 0
+
+
+def test_offline_decisions_are_measured(tmp_path: Path) -> None:
+    found = offline(tmp_path, quiet, count=20)
+    assert set(found) == {"decided_per_second_one_thread", "decided_per_second_all_cores"}
+    assert min(found.values()) > 100
+
+
+@pytest.mark.broker
+def test_replay_recorder_and_worker_are_measured_on_a_real_broker(tmp_path: Path) -> None:
+    found = replaying(tmp_path, quiet, count=600)
+    assert found["taken_by_worker_per_second"] > 100
+    assert found["replayed_per_second"] > 100
+    assert found["recorded_per_second"] > 100
+
+
+def test_figures_name_their_machine(tmp_path: Path) -> None:
+    found = machine()
+    assert {"processor", "cores", "python", "numpy"} <= set(found)
+    assert orjson.loads(orjson.dumps(found)) == found
+
+
+def test_unknown_benchmarks_are_refused_with_the_known_ones(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["bench", "nonsense"])
+    assert result.exit_code == 2
+    assert "recording, offline, replaying" in result.stderr
+
+
+def test_traffic_is_the_same_each_time_and_its_ids_differ() -> None:
+    first, again = (list(BenchTraffic(width=32, rows=8).batches(3)) for _ in range(2))
+    assert len({name for batch in first for name in batch.request_ids}) == 24
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one.activations["layer4"], other.activations["layer4"])
+        assert one.request_ids == other.request_ids
