@@ -230,7 +230,7 @@ class Engine:
                 **self.settings.kafka_options(),
                 acks="all",
                 enable_idempotence=True,
-                compression_type="lz4",
+                compression_type="zstd",
                 linger_ms=5,
                 max_request_size=self.settings.max_message_bytes + (1 << 20),
             )

@@ -128,8 +128,11 @@ class Lane:
         )
         if self.monitor is None:
             return Admitted(requests, offset, None, None)
+        # halves are widened where the layers are put side by side
         layers = {
-            n: batch.float32(n) for n in self.monitor.baseline.layer_names if n in batch.activations
+            name: batch.float32(name) if name in batch.bfloat16 else batch.activations[name]
+            for name in self.monitor.baseline.layer_names
+            if name in batch.activations
         }
         return Admitted(requests, offset, *self.monitor.baseline.rows(layers, batch.predicted))
 

@@ -72,7 +72,7 @@ class Replay:
             **options,
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
+            compression_type="zstd",
             linger_ms=5,
             max_batch_size=1 << 20,
             max_request_size=self._settings.max_message_bytes + (1 << 20),
