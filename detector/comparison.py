@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from detector.baseline import Baseline
 from detector.decision import decide
 from detector.errors import ActivationsError
-from detector.evaluation import MIXTURES, fit_baseline, is_drift, split_sets
+from detector.evaluation import MIXTURES
+from detector.evaluation_sets import fit_baseline, is_drift, split_sets
 from detector.features import Float32, Float64, Int64
 from detector.ladis import Ladis
 from detector.sketch import Features

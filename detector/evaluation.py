@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from detector.baseline import Baseline
@@ -35,6 +35,8 @@ from detector.evaluation_requests import (
     without_residuals,
 )
 from detector.evaluation_runs import DELAY_SHARES, Rows, delays, run_length_steps, run_lengths
+from detector.evaluation_sets import Labelled, fit_baseline, is_drift, split_sets
+from detector.evaluation_splits import Splits
 from detector.features import Int64
 from detector.sketch import Features
 
@@ -61,7 +63,8 @@ class Evaluation:
     arl : dict of target to dict of kind of stream to requests per false alarm
         Kinds are "iid", "class_shift" and "autocorrelated"; None where there was no alarm.
     arl_detail : the same, with the requests and alarms behind it
-        The 95 % interval [low, high] has no high end where there was no alarm.
+        The 95 % interval [low, high] has no high end where there was no alarm. Of several random
+        splits, `arl` is all requests over all alarms, and "splits" has the figures of each.
     delay, delay_90 : dict of attack to dict of share to requests
         From the start of an attack to the alarm: median and 90th percentile of the streams, None
         where fewer of them alarmed.
@@ -105,44 +108,6 @@ class Evaluation:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def is_drift(name: str) -> bool:
-    """Whether a set is ordinary drift, by its name; every other one is an attack."""
-    return name.startswith("drift")
-
-
-def split_sets(
-    arrays: Mapping[str, NDArray[Any]], layers: Sequence[str] | None
-) -> dict[str, tuple[dict[str, NDArray[Any]], NDArray[Any]]]:
-    """Group flat arrays by set: activations by layer, and predictions."""
-    names = list(dict.fromkeys(key.split(".", 1)[0] for key in arrays))
-    found = [k.split(".", 1)[1] for k in arrays if k.startswith("baseline.")]
-    available = [name for name in found if name != "predicted"]
-    for needed in ("baseline", "clean"):
-        if needed not in names:
-            raise ActivationsError(
-                f"the set {needed!r} is missing; name arrays {needed}.<layer> and "
-                f"{needed}.predicted (found sets: {', '.join(names) or 'none'})"
-            )
-    chosen = list(layers) if layers else available
-    for layer in chosen:
-        if layer not in available:
-            raise ActivationsError(
-                f"layer {layer!r} is missing; the file has {', '.join(available) or 'none'}"
-            )
-    try:
-        return {
-            name: (
-                {layer: arrays[f"{name}.{layer}"] for layer in chosen},
-                arrays[f"{name}.predicted"],
-            )
-            for name in names
-        }
-    except KeyError as error:
-        raise ActivationsError(
-            f"the array {error.args[0]!r} is missing; every set needs every layer and 'predicted'"
-        ) from error
-
-
 @dataclass(frozen=True, slots=True)
 class _Material:
     """Everything that measurements start from; sets in `others` are attacks and drift."""
@@ -155,6 +120,8 @@ class _Material:
     alpha: float
     seed: int
     windows: int
+    splits: Splits | None = None
+    """Ways to divide the benign rows, where run lengths are not those of the file's own."""
 
     @property
     def attacks(self) -> dict[str, Features]:
@@ -177,6 +144,7 @@ def evaluate(
     seed: int = 0,
     windows: int = 1000,
     measures: Sequence[Measure] = MEASURES,
+    splits: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Fit on ``baseline``, then measure on requests drawn from the other sets.
@@ -190,15 +158,18 @@ def evaluate(
     measures : sequence of str
         Some of `MEASURES`: power of windows, run lengths of benign streams, delays of attacks,
         requests and hours.
+    splits : int
+        Above 1, run lengths are measured on so many random splits of the rows of ``baseline`` and
+        ``clean`` together, each as large as in the file. Everything else is measured on the
+        file's own split.
     """
-    unknown = set(measures) - set(MEASURES)
-    if unknown:
-        raise ActivationsError(
-            f"unknown measures {', '.join(sorted(unknown))}; choose among {', '.join(MEASURES)}"
-        )
+    _check_options(measures, splits)
     sets = split_sets(arrays, layers)
     _check_rows({name: len(labels) for name, (_, labels) in sets.items() if name != "baseline"})
     material = _fit(sets, alpha, seed, windows)
+    if splits > 1:
+        drawn = Splits.draw(sets["baseline"], sets["clean"], splits, seed)
+        material = replace(material, splits=drawn)
     chosen = [measure for measure in MEASURES if measure in measures]
     total = sum(_STEPS[measure](material) for measure in chosen)
     done = 0
@@ -215,24 +186,7 @@ def evaluate(
     return Evaluation(**figures)
 
 
-def fit_baseline(rows: tuple[Mapping[str, ArrayLike], ArrayLike], seed: int) -> Baseline:
-    """Fit as every measurement does: what cannot be used is left out, not refused."""
-    return Baseline.fit(
-        *rows,
-        model="evaluated",
-        version="1",
-        seed=seed,
-        rare_classes="pool",
-        drop_constant=True,
-    )
-
-
-def _fit(
-    sets: dict[str, tuple[dict[str, NDArray[Any]], NDArray[Any]]],
-    alpha: float,
-    seed: int,
-    windows: int,
-) -> _Material:
+def _fit(sets: Mapping[str, Labelled], alpha: float, seed: int, windows: int) -> _Material:
     baseline = fit_baseline(sets["baseline"], seed)
     rows = {name: baseline.rows(*sets[name]) for name in sets}
     features = {name: baseline.features(*rows[name]) for name in sets if name != "baseline"}
@@ -246,6 +200,20 @@ def _fit(
         seed,
         windows,
     )
+
+
+def _check_options(measures: Sequence[str], splits: int) -> None:
+    if unknown := set(measures) - set(MEASURES):
+        raise ActivationsError(
+            f"unknown measures {', '.join(sorted(unknown))}; choose among {', '.join(MEASURES)}"
+        )
+    if splits < 1:
+        raise ActivationsError(f"splits must be at least 1, not {splits}")
+    if splits > 1 and "arl" not in measures:
+        raise ActivationsError(
+            f"{splits} splits are for run lengths alone: add arl to the measures, or leave the "
+            "splits out"
+        )
 
 
 def _check_rows(counts: Mapping[str, int]) -> None:
@@ -288,7 +256,10 @@ def _power(material: _Material, tick: Tick) -> dict[str, Any]:
 
 def _run_lengths(material: _Material, tick: Tick) -> dict[str, Any]:
     m = material
-    figures = run_lengths(m.baseline, m.clean, m.clean_rows, m.windows, m.seed, tick)
+    if m.splits is not None:
+        figures = m.splits.run_lengths(m.windows, m.seed, tick)
+    else:
+        figures = run_lengths(m.baseline, m.clean, m.clean_rows, m.windows, m.seed, tick)
     return {"arl": figures.arl, "arl_detail": figures.detail}
 
 
@@ -369,7 +340,7 @@ _MEASURES: dict[Measure, Callable[[_Material, Tick], dict[str, Any]]] = {
 
 _STEPS: dict[Measure, Callable[[_Material], int]] = {
     "power": lambda m: len(_sizes()) + len(m.others) * len(MIXTURES),
-    "arl": lambda m: run_length_steps(m.clean.predicted),
+    "arl": lambda m: m.splits.steps() if m.splits else run_length_steps(m.clean.predicted),
     "delay": lambda m: len(m.attacks) * len(DELAY_SHARES),
     "requests": lambda m: (
         len(WINDOW_SIZES)

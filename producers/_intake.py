@@ -63,8 +63,8 @@ class Publisher:
         shard : str, optional
             Third part of the message key, to spread a hot model over partitions.
         compression : str or None, optional
-            ``zstd``, ``snappy``, ``lz4``, ``gzip`` or None. aiokafka packs lz4 at its highest level,
-            which takes ten times as long as zstd and saves less.
+            ``zstd``, ``snappy``, ``lz4``, ``gzip`` or None. aiokafka packs lz4 at its highest
+            level, which takes ten times as long as zstd and saves less.
         **kafka
             Further options of `aiokafka.AIOKafkaProducer`, such as ``security_protocol``,
             ``ssl_context``, ``sasl_mechanism``, ``sasl_plain_username``, ``sasl_plain_password``.

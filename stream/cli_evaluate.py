@@ -77,6 +77,14 @@ def _methods() -> tuple[str, ...]:
     help="What to measure: power of windows, realised run lengths, delays, requests and hours.",
 )
 @click.option(
+    "--splits",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Above 1: run lengths on so many random splits of the rows of baseline and clean "
+    "together, in place of the one of the file.",
+)
+@click.option(
     "--against",
     type=_Names(_methods),
     default=(),
@@ -200,6 +208,7 @@ def _heading(data: tuple[Path, ...], layers: str | None, options: dict[str, Any]
     words += ["--layers", layers] if layers else []
     for name in ("windows", "alpha", "seed"):
         words += [f"--{name}", f"{options[name]:g}"]
+    words += ["--splits", str(options["splits"])] if options["splits"] > 1 else []
     return f"`{shlex.join(words)}`, version {VERSION}, {day}.\n\n"
 
 

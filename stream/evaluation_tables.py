@@ -105,16 +105,26 @@ def _run_lengths(
     arl: Mapping[str, Mapping[str, float | None]], detail: Mapping[str, Mapping[str, Any]]
 ) -> Table:
     def cell(target: str, kind: str) -> str:
-        low, high = detail[target][kind]["interval"]
-        ends = f"{_count(low)} to {_count(high) if high else 'more'}"
-        return f"{_count(arl[target][kind])} ({ends})"
+        low, high = _ends(detail[target][kind])
+        return f"{_count(arl[target][kind])} ({_count(low)} to {_count(high) if high else 'more'})"
 
     kinds = list(next(iter(arl.values())))
+    splits = len(next(iter(next(iter(detail.values())).values())).get("splits", ()))
+    ends = f"lowest to highest of {splits} splits" if splits else "95 % interval"
     return _table(
-        "requests per false alarm of benign streams (95 % interval)",
+        f"requests per false alarm of benign streams ({ends})",
         ["target", *(kind.replace("_", " ") for kind in kinds)],
         ([f"{int(target):,}", *(cell(target, kind) for kind in kinds)] for target in arl),
     )
+
+
+def _ends(found: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Lowest and highest run length of the splits, where there are several; else the interval."""
+    if "splits" not in found:
+        low, high = found["interval"]
+        return low, high
+    ordered = sorted(found["splits"], key=lambda one: one["arl"] or float("inf"))
+    return ordered[0]["arl"], ordered[-1]["arl"]
 
 
 def _delays(

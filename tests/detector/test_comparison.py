@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from detector import ActivationsError, Baseline
 from detector.comparison import Comparison, Windows, chosen_attacks, figures, rates
-from detector.evaluation import MIXTURES, split_sets
+from detector.evaluation import MIXTURES
+from detector.evaluation_sets import split_sets
 from detector.ladis import Ladis
 
 Arrays = dict[str, NDArray[Any]]

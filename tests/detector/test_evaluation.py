@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from detector import ActivationsError, Evaluation, TooFewRowsError, evaluate
-from detector.evaluation import MIXTURES, auroc, split_sets
+from detector.evaluation import MIXTURES, auroc
+from detector.evaluation_sets import split_sets
 
 Arrays = dict[str, NDArray[Any]]
 

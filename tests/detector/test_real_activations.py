@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detector import Baseline, Evaluation, decide, evaluate
-from detector.evaluation import split_sets
+from detector.evaluation_sets import split_sets
 
 NAME = "cifar10-activations.npz"
 FOLDERS = (

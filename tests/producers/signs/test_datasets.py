@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from detector.evaluation import is_drift, split_sets
+from detector.evaluation_sets import is_drift, split_sets
 from producers.signs.adaptive import Knowledge
 from producers.signs.attack import AttackSettings, Recognised
 from producers.signs.corruptions import STRENGTHS
