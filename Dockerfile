@@ -20,7 +20,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY detector ./detector
 COPY producers ./producers
 COPY stream ./stream
-RUN pip install --constraint constraints.txt .
+RUN pip install --constraint constraints.txt '.[metrics]'
 
 # No shell, no home, no rights: it needs none to read a topic and write another.
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin latentwatch

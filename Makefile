@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "installing the packages (about 3 GB the first time, most of it torch) ..."
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,record,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,record,notify,metrics,dev]'
 	@touch $(READY)
 
 demo: $(READY)   ## see an attack being caught (DEMO_FLAGS="--share 0.2" to change it)

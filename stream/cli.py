@@ -20,6 +20,7 @@ from .cli_evaluate import evaluate
 from .cli_group import Group
 from .cli_import import export_group, import_group
 from .cli_investigate import inspect, layers
+from .cli_notify import notify
 from .cli_options import load_settings, settings_option
 from .cli_record import record
 from .cli_replay import replay
@@ -42,6 +43,7 @@ main.add_command(export_group)
 main.add_command(import_group)
 main.add_command(inspect)
 main.add_command(layers)
+main.add_command(notify)
 main.add_command(record)
 main.add_command(replay)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,9 +27,11 @@ from producers.wire import Limits
 from .baselines import BaselineStore
 from .errors import StateError
 from .events import Record, report_records
+from .health import Health
 from .hours import HourPart
 from .lane import LaneKey
 from .lane_state import read_lane_states, read_partition, state_key
+from .metrics import make_observer
 from .processor import Incoming, Processor
 from .rates import HourReport, RateBook
 from .settings import Settings
@@ -62,6 +64,8 @@ class Engine:
         self.settings = settings
         self.topics = settings.topics()
         self.progress = Progress()
+        self.health = Health(settings.stuck_seconds, time.monotonic())
+        self.observer = make_observer(settings, self.health)
         self._log = structlog.get_logger("latentwatch.worker")
         baselines = BaselineStore(
             settings.baselines,
@@ -75,6 +79,7 @@ class Engine:
             settings.policy(),
             limits=Limits(value_bytes=settings.max_message_bytes),
             newest_ns=lambda: time.time_ns() + int(settings.max_future_seconds * 1e9),
+            observer=self.observer,
         )
         self._rates = RateBook(
             baselines.find, settings.false_discovery_rate, settings.hour_sketch_retention_hours
@@ -99,9 +104,17 @@ class Engine:
         """Take a batch in and flush; when this returns the messages may be acknowledged."""
         async with self._lock:
             await self._load_missing({message.partition for message in messages})
-            records = await self._compute(lambda: self._processor.take(messages))
+            with self.observer.deciding():
+                records = await self._compute(lambda: self._processor.take(messages))
             await self._flush(records)
         self.progress.messages += len(messages)
+        self.observer.records(len(messages))
+        self.health.progress(time.monotonic())
+
+    def look(self, lags: Mapping[int, int]) -> None:
+        """Take note of the messages that wait, by partition; never waits for the mathematics."""
+        self.observer.lags(lags)
+        self.health.look(lags, self._processor.partitions, time.monotonic())
 
     async def close_idle(self, owned: set[int]) -> None:
         """Close the open hours of lanes that have been silent for `idle_seconds`.
@@ -141,6 +154,8 @@ class Engine:
                 self._rates_loaded.add(partition)
             reports = await self._compute(lambda: self._add_parts(values))
             await self._publish([x for r in reports for x in report_records(self.topics, r)])
+            for report in reports:
+                self.observer.hour(report)
 
     async def forget(self, topic: str, partition: int) -> None:
         """Let go of a partition that another worker takes over."""
@@ -154,14 +169,21 @@ class Engine:
 
     async def _load_missing(self, partitions: set[int]) -> None:
         for partition in sorted(partitions - self._processor.partitions):
-            states = await read_lane_states(
-                self.settings.kafka_options(), self.topics.lane_state, partition
-            )
-            parts = await self._compute(partial(self._processor.assign, partition, states))
-            if parts:
-                await self._publish(parts)
-                await self._store_states()
-            self._log.info("partition taken over", partition=partition, lanes=len(states))
+            self.health.load(True, time.monotonic())
+            try:
+                await self._load(partition)
+            finally:
+                self.health.load(False, time.monotonic())
+
+    async def _load(self, partition: int) -> None:
+        states = await read_lane_states(
+            self.settings.kafka_options(), self.topics.lane_state, partition
+        )
+        parts = await self._compute(partial(self._processor.assign, partition, states))
+        if parts:
+            await self._publish(parts)
+            await self._store_states()
+        self._log.info("partition taken over", partition=partition, lanes=len(states))
 
     def _add_parts(self, values: list[bytes | None]) -> list[HourReport]:
         parts = [part for value in values if (part := self._parse_part(value)) is not None]
@@ -175,6 +197,11 @@ class Engine:
             return None
 
     async def _flush(self, records: list[Record]) -> None:
+        with self.observer.flushing():
+            await self._write(records)
+        self.progress.flushes += 1
+
+    async def _write(self, records: list[Record]) -> None:
         parts = [r for r in records if r.topic == self.topics.hour_sketches]
         await self._publish([r for r in records if r.topic != self.topics.hour_sketches])
         now = time.monotonic()
@@ -182,7 +209,6 @@ class Engine:
         if parts:
             await self._publish(parts)
             await self._store_states()
-        self.progress.flushes += 1
 
     async def _store_states(self) -> list[LaneKey]:
         """Write the states that changed; return their lanes."""

@@ -70,6 +70,9 @@ class Lane:
         self.monitor = self._monitor(baseline)
         self.hours = HourBook(policy.grace_ns)
         self.alerts = AlertBook("/".join(map(str, key)), policy.calm_requests)
+        # for the metrics alone; not part of the state
+        self.decisions = self.exceedances = 0
+        self.newest: Decision | None = None
         self._parts = 0
         # rows of the unfinished block that an early close has counted already
         self._counted = 0
@@ -166,6 +169,9 @@ class Lane:
     def _finish(self, baseline: Baseline, block: Block, decision: Decision) -> list[Output]:
         self.hours.count_block(block, self._counted, baseline)
         self._counted = 0
+        self.newest = decision
+        self.decisions += 1
+        self.exceedances += int(decision.alarm)
         newest = int(block.requests.event_time_ns[-1])
         self.hours.count_window(newest, decision.alarm, baseline)
         outputs: list[Output] = []

@@ -10,6 +10,7 @@ from producers.wire import (
     ActivationBatch,
     EndOfStream,
     Limits,
+    Reason,
     WireError,
     decode,
     read_end,
@@ -18,11 +19,12 @@ from producers.wire import (
 from .events import Record, alert_record, dead_letter_record, hour_part_record
 from .hours import HourPart
 from .lane import Admitted, Lane, LaneKey, Output
+from .metrics.observer import LaneReport, Observer
 from .policy import Policy
 from .rates import FindBaseline
 from .topic_names import Topics
 
-__all__ = ["Incoming", "Processor", "RefusedError"]
+__all__ = ["REFUSALS", "Incoming", "Processor", "RefusedError"]
 
 MOST_LANES = 256
 """Lanes of one partition; model names beyond them are refused, for they cost memory."""
@@ -63,6 +65,8 @@ class Processor:
         What a message may claim at most.
     newest_ns : callable
         Event times later than what it returns are refused.
+    observer : Observer, optional
+        Is told what happens.
     """
 
     def __init__(
@@ -73,9 +77,11 @@ class Processor:
         *,
         limits: Limits,
         newest_ns: Callable[[], int],
+        observer: Observer | None = None,
     ) -> None:
         self._topics, self._find_baseline, self._policy = topics, find_baseline, policy
         self._limits, self._newest_ns = limits, newest_ns
+        self._observer = observer or Observer()
         self._lanes: dict[int, dict[tuple[str, str], Lane]] = {}
         self._touched: set[LaneKey] = set()
         self._waiting: dict[LaneKey, list[Admitted]] = {}
@@ -95,6 +101,7 @@ class Processor:
             baseline = self._find_baseline(key.model, key.version)
             lane = Lane.from_bytes(state, baseline, self._policy)
             lanes[key.model, key.version] = lane
+            self._observer.lane(LaneReport.of(lane))
             if outbox := lane.take_outbox():
                 records += self._records(outbox)
                 self._touched.add(key)
@@ -104,6 +111,7 @@ class Processor:
     def revoke(self, partition: int) -> None:
         """Forget a partition: another worker has it."""
         self._lanes.pop(partition, None)
+        self._observer.revoked(partition)
         self._touched = {key for key in self._touched if key.partition != partition}
 
     def take(self, messages: Iterable[Incoming]) -> list[Record]:
@@ -116,6 +124,7 @@ class Processor:
                     self._topics, **message._asdict(), reason=refused.reason, detail=str(refused)
                 )
                 self._ready.append(letter)
+                self._observer.refused(refused.reason)
         return self.process()
 
     def _take(self, message: Incoming) -> None:
@@ -167,7 +176,10 @@ class Processor:
     def _process(self, lane: Lane) -> None:
         waiting = self._waiting.pop(lane.key, None)
         if waiting:
+            rows = sum(len(message.requests.request_ids) for message in waiting)
+            before = {"decisions": lane.decisions, "exceedances": lane.exceedances}
             self._ready += self._records(lane.take_admitted(waiting))
+            self._observer.lane(LaneReport.of(lane, rows=rows, **before))
 
     def _lane(self, partition: int, batch: ActivationBatch) -> Lane:
         newest = self._newest_ns()
@@ -222,12 +234,14 @@ class Processor:
         return changed
 
     def _records(self, outputs: Iterable[Output]) -> list[Record]:
-        return [
-            hour_part_record(self._topics, output)
-            if isinstance(output, HourPart)
-            else alert_record(self._topics, output, self._policy.average_run_length)
-            for output in outputs
-        ]
+        return [self._record(output) for output in outputs]
+
+    def _record(self, output: Output) -> Record:
+        if isinstance(output, HourPart):
+            self._observer.late(output.tally.late)
+            return hour_part_record(self._topics, output)
+        self._observer.alert(output)
+        return alert_record(self._topics, output, self._policy.average_run_length)
 
 
 _REASONS = {
@@ -235,3 +249,6 @@ _REASONS = {
     NotFiniteError: "not-finite",
     UnseenClassError: "bad-class",
 }
+
+REFUSALS = frozenset({*Reason, *_REASONS.values(), "bad-shape", "bad-time", "too-many-lanes"})
+"""Every reason that a dead letter may give."""

@@ -174,6 +174,20 @@ class Settings(BaseSettings):
         16 << 20, description="Largest message, in bytes, of `activations` and `lane-state`."
     )
 
+    # Metrics and health.
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        0,
+        description="Port of `/metrics`, `/livez` and `/readyz`; 0 = off. Needs the extra "
+        "`metrics`.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that the port is opened on."
+    )
+    stuck_seconds: PositiveSeconds = Field(
+        20.0,
+        description="`/livez` fails when messages wait and none was processed for so long.",
+    )
+
     # The log.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."

@@ -11,21 +11,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from tempfile import mkdtemp
 from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
 from mode import CrashingSupervisor
 
 from .engine import Engine
 from .logs import configure_logs
+from .metrics import serve_metrics
 from .processor import Incoming
 from .settings import Settings
 
 __all__ = ["build_app", "run_worker"]
 
 IDLE_CHECK_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 BUFFERED_MESSAGES = 64
 """Messages that Faust holds ready a partition; more would only cost memory."""
 
@@ -101,6 +106,15 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
             places = app.consumer.assignment()
             await engine.close_idle({p.partition for p in places if p.topic == topics.activations})
 
+    @app.timer(interval=LOOK_SECONDS)
+    async def look() -> None:
+        lags: dict[int, int] = {}
+        # partitions may change hands, and the consumer may stop, at any moment
+        with suppress(KafkaError, ConsumerNotStarted):
+            if assigned.is_set():
+                lags = await _lags(app, topics.activations)
+        engine.look(lags)
+
     async def let_go(_: Any, revoked: Any, **__: Any) -> None:
         assigned.clear()
         for place in revoked:
@@ -117,6 +131,29 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
 async def _batches(stream: Any, settings: Settings) -> AsyncIterator[Sequence[Any]]:
     async for events in stream.noack_take(settings.take_max, within=settings.flush_seconds):
         yield events
+
+
+async def _lags(app: faust.App, topic: str) -> dict[int, int]:
+    """Messages that wait, by partition: at the broker, or here and not acknowledged.
+
+    The position, not the offset of the last message, tells whether the end was reached: markers of
+    transactions have offsets as well.
+    """
+    consumer = app.consumer
+    places = [place for place in consumer.assignment() if place.topic == topic]
+    first: dict[int, int] = {}
+    for message in list(consumer.unacked):
+        own = message.topic == topic and message.generation_id == app.consumer_generation_id
+        if own and not message.acked:
+            known = first.get(message.partition, message.offset)
+            first[message.partition] = min(known, message.offset)
+    lags = {}
+    for place in places:
+        reached = first.get(place.partition)
+        if reached is None:
+            reached = await consumer.position(place)
+        lags[place.partition] = max((consumer.highwater(place) or 0) - (reached or 0), 0)
+    return lags
 
 
 def _incoming(event: Any) -> Incoming:
@@ -170,4 +207,5 @@ def run_worker(settings: Settings) -> None:
         quiet=True,
         override_logging=False,
     )
-    worker.execute_from_commandline()
+    with serve_metrics(settings, engine.observer, engine.health):
+        worker.execute_from_commandline()

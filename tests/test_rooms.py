@@ -15,7 +15,18 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MOST_LINES = 400
 
 DETECTOR_MAY = {"numpy", "scipy", "torch", "safetensors", "fsspec", "orjson", "detector"}
-EXTRAS = {"art", "matplotlib", "PIL", "jgo", "confluent_kafka", "pyarrow", "sklearn", "jinja2"}
+EXTRAS = {
+    "art",
+    "matplotlib",
+    "PIL",
+    "jgo",
+    "confluent_kafka",
+    "pyarrow",
+    "sklearn",
+    "jinja2",
+    "apprise",
+    "prometheus_client",
+}
 MOCK_LIBRARIES = {"mock", "pytest_mock", "mocket", "flexmock", "doublex", "mockito"}
 
 
@@ -85,6 +96,8 @@ NEED_EXTRAS = [
     ("stream", "demo"),
     ("stream", "importers"),
     ("stream", "investigate"),
+    ("stream", "metrics"),
+    ("stream", "notify"),
     ("stream", "recording"),
 ]
 

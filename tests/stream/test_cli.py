@@ -230,7 +230,7 @@ COMMANDS = [
     (), ("baseline",), ("baseline", "diff"), ("baseline", "fit"), ("baseline", "show"),
     ("bench",), ("broker",), ("demo",), ("evaluate",), ("export",), ("export", "violations"),
     ("import",), ("import", "data-capture"), ("import", "debugger"), ("import", "kserve"),
-    ("inspect",), ("layers",), ("record",), ("replay",), ("topics",), ("worker",),
+    ("inspect",), ("layers",), ("notify",), ("record",), ("replay",), ("topics",), ("worker",),
 ]  # fmt: skip
 
 

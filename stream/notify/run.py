@@ -1,0 +1,66 @@
+"""Tells all targets, each at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Sequence
+
+from aiokafka.errors import KafkaError
+
+from stream.errors import BrokerError
+from stream.settings import Settings
+
+from .follow import Follower
+from .retry import Pause, Retry
+from .targets import Target
+
+__all__ = ["notify", "pause_until"]
+
+
+def pause_until(stop: asyncio.Event) -> Pause:
+    """A pause that ends early, and says so, when an event is set."""
+
+    async def pause(seconds: float) -> bool:
+        if seconds > 0 and not stop.is_set():
+            try:
+                await asyncio.wait_for(stop.wait(), seconds)
+            except TimeoutError:
+                return False
+        return stop.is_set()
+
+    return pause
+
+
+async def notify(settings: Settings, targets: Sequence[Target], rng: random.Random) -> None:
+    """Tell until SIGINT or SIGTERM; attempts that are under way are finished.
+
+    Raises
+    ------
+    BrokerError
+        The broker failed; a new process goes on where this one was.
+    TopicError
+        There is no alerts topic.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    retry = Retry(pause_until(stop), rng)
+    followers = [Follower(settings, target, retry) for target in targets]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for follower in followers:
+                group.create_task(follower.run())
+    except ExceptionGroup as errors:
+        raise _explained(errors.exceptions[0], settings) from errors
+
+
+def _explained(error: Exception, settings: Settings) -> Exception:
+    """The error that people read: one of ours, as far as it is known what to do."""
+    if isinstance(error, KafkaError):
+        return BrokerError(
+            f"the broker at {settings.bootstrap_servers} failed ({error!r}): start again to go on "
+            "from what was told"
+        )
+    return error

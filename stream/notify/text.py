@@ -1,0 +1,110 @@
+"""The words of a notification: a title, and a body as plain text or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .change import AlertState, Notification
+
+__all__ = ["body", "markdown", "summary", "title"]
+
+NAMED_REQUESTS = 5
+"""Requests named in a message; the alert itself has more."""
+
+_ESCAPED = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>"})
+
+
+def title(notification: Notification) -> str:
+    """One line: what happened, to which model."""
+    state, before = notification.state, notification.previous
+    what = state.status
+    if before is not None and before.status == state.status:
+        what = f"now {state.severity}"
+    return f"[{state.severity}] {model_name(state)}: {pattern(state)}, {what}"
+
+
+def body(notification: Notification) -> str:
+    """Plain text."""
+    return "\n".join(_lines(notification, lambda text: text, lambda text: text))
+
+
+def markdown(notification: Notification) -> str:
+    """The same as Markdown; names that services chose cannot become markup."""
+    lines = _lines(notification, lambda text: text.translate(_ESCAPED), code)
+    return "  \n".join(lines)
+
+
+def code(text: str) -> str:
+    """Inline code of Markdown; backticks would end it.
+
+    Examples
+    --------
+    >>> code("a`b")
+    "`a'b`"
+    """
+    return f"`{text.replace('`', chr(39))}`"
+
+
+def model_name(state: AlertState) -> str:
+    """Model and version, such as resnet/7."""
+    return f"{one_line(state.data.get('model'))}/{one_line(state.data.get('version'))}"
+
+
+def pattern(state: AlertState) -> str:
+    """What kind of departure from the baseline it is."""
+    return f"{one_line(state.data.get('pattern') or 'unusual')} requests"
+
+
+def one_line(value: object) -> str:
+    """Text of a value without line breaks or control characters, however it came in."""
+    return "".join(c if c.isprintable() else " " for c in str(value))[:200]
+
+
+def summary(data: Mapping[str, Any]) -> str:
+    """What share of the window is contaminated, and by how much the score is past the threshold.
+
+    Examples
+    --------
+    >>> data = {"contamination": 0.219, "contamination_lower_bound": 0.012, "score": 9.28}
+    >>> summary(data | {"threshold": 7.47, "window": {"requests": 64}})
+    '21.9% of 64 requests (at least 1.2%); score 9.28, threshold 7.47'
+    """
+    window = data.get("window") or {}
+    return (
+        f"{_share(data.get('contamination'))} of {window.get('requests', '?')} requests "
+        f"(at least {_share(data.get('contamination_lower_bound'))}); "
+        f"score {_number(data.get('score'))}, threshold {_number(data.get('threshold'))}"
+    )
+
+
+def suspects(state: AlertState) -> list[str]:
+    """Ids of the most suspicious requests, worst first."""
+    listed = state.data.get("most_suspicious") or []
+    return [one_line(found.get("request_id")) for found in listed[:NAMED_REQUESTS]]
+
+
+def _lines(
+    notification: Notification, plain: Callable[[str], str], literal: Callable[[str], str]
+) -> list[str]:
+    state, before = notification.state, notification.previous
+    lines = [
+        plain(f"Model {model_name(state)}, partition {state.data.get('partition')}"),
+        plain(f"Alert {state.id}: {state.status}, severity {state.severity}"),
+        plain(f"Contamination: {summary(state.data)}"),
+        plain(f"Fired at {state.data.get('fired_at')}, last seen at {state.last_seen_at}"),
+    ]
+    if before is not None:
+        lines.append(plain(f"Before: {before.status}, severity {before.severity}"))
+    if named := suspects(state):
+        lines.append("Most suspicious: " + ", ".join(literal(name) for name in named))
+    lines.append("Look into it: " + literal(f"latentwatch inspect {state.id[:12]}"))
+    return [*lines, f"Idempotency key: {literal(notification.idempotency_key)}"]
+
+
+def _share(value: object) -> str:
+    return f"{value:.1%}" if isinstance(value, int | float) else "an unknown share"
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else "unknown"
