@@ -6,7 +6,6 @@ Modules are imported inside the commands: ``latentwatch --help`` must not wait f
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from .cli_group import Group
 from .cli_import import export_group, import_group
 from .cli_investigate import inspect, layers
 from .cli_notify import notify
-from .cli_options import load_settings, settings_option
+from .cli_options import load_settings, settings_option, use_one_thread
 from .cli_record import record
 from .cli_replay import replay
 from .version import VERSION
@@ -105,9 +104,7 @@ def topics(settings_file: Path | None) -> None:
 @settings_option
 def worker(settings_file: Path | None) -> None:
     """Watch the activations topic; start several to share its partitions."""
-    # one thread: the products are small, and threads would only get into each other's way
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    use_one_thread()
     settings = load_settings(settings_file)
     from .worker import run_worker
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from .cli_options import use_one_thread
 from .cli_record import need_extra
 
 __all__ = ["bench"]
@@ -32,9 +32,7 @@ def bench(names: tuple[str, ...], json_file: Path | None) -> None:
     Nothing else should run on the machine. The last one starts a Kafka of its own.
     """
     need_extra("pyarrow")
-    # one thread a product, as a worker has
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    use_one_thread()
     import orjson
 
     from .bench.machine import machine

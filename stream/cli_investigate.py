@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from .cli_options import load_settings, settings_option
+from .cli_options import load_settings, settings_option, use_one_thread
 from .cli_record import need_extra
 
 if TYPE_CHECKING:
@@ -42,12 +41,6 @@ def _seed(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _use_one_thread() -> None:
-    """As a worker does: small products gain nothing by threads, and give the same bits."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
 @click.command()
 @click.argument("clean")
 @click.argument("attack")
@@ -73,7 +66,7 @@ def layers(
     ATTACK how well it sees. Both are paths or fsspec URLs of recordings.
     """
     need_extra("pyarrow", "matplotlib", "sklearn")
-    _use_one_thread()
+    use_one_thread()
     from .investigate.panels import draw_layers
     from .investigate.separation import separate
 
@@ -225,7 +218,7 @@ def inspect(
     and judged again: the report says whether T and E are the alert's.
     """
     need_extra("pyarrow", "matplotlib", "sklearn", "jinja2")
-    _use_one_thread()
+    use_one_thread()
     from .investigate import judge_again, rows_around
     from .investigate.inputs import InputPictures
     from .investigate.report import make_report, refuse_overwriting, write_report

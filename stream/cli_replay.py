@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from .cli_options import load_settings, part_options, settings_option
+from .cli_options import load_settings, part_options, settings_option, use_one_thread
 from .cli_record import need_extra
 
 if TYPE_CHECKING:
@@ -110,9 +109,7 @@ def replay(
     among live traffic old hours are late.
     """
     need_extra("pyarrow")
-    # one thread a product, as a worker has: the same products give the same bits
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    use_one_thread()
     from .recording import Recording
 
     _check(offline, average_run_length, options)

@@ -22,7 +22,7 @@ from .framing import pack, reading, unpack
 from .hours import HourBook, HourPart, Tally
 from .policy import Policy
 
-__all__ = ["Admitted", "AlertChange", "Lane", "LaneKey", "Output"]
+__all__ = ["Admitted", "AlertChange", "Lane", "LaneKey", "Output", "checked_rows", "requests_of"]
 
 
 class LaneKey(NamedTuple):
@@ -51,6 +51,34 @@ class Admitted(NamedTuple):
     offset: int
     rows: Float32 | None
     predicted: Int64 | None
+
+
+def requests_of(batch: ActivationBatch, offset: int, partition: int) -> Requests:
+    """Who the rows of the message at an offset are."""
+    return Requests(
+        tuple(batch.request_ids),
+        batch.event_time_ns.astype(np.int64),
+        np.full(len(batch), offset, dtype=np.int64),
+        tuple(batch.input_refs or (None,) * len(batch)),
+        partition,
+    )
+
+
+def checked_rows(batch: ActivationBatch, baseline: Baseline) -> tuple[Float32, Int64]:
+    """Raw rows and classes of a message, as `Baseline.rows` checks them.
+
+    Raises
+    ------
+    detector.ActivationsError
+        They do not fit the baseline.
+    """
+    # halves are widened where the layers are put side by side
+    layers = {
+        name: batch.float32(name) if name in batch.bfloat16 else batch.activations[name]
+        for name in baseline.layer_names
+        if name in batch.activations
+    }
+    return baseline.rows(layers, batch.predicted)
 
 
 class Lane:
@@ -122,22 +150,10 @@ class Lane:
         """
         if offset <= self.last_offset:
             return None
-        requests = Requests(
-            tuple(batch.request_ids),
-            batch.event_time_ns.astype(np.int64),
-            np.full(len(batch), offset, dtype=np.int64),
-            tuple(batch.input_refs or (None,) * len(batch)),
-            self.key.partition,
-        )
+        requests = requests_of(batch, offset, self.key.partition)
         if self.monitor is None:
             return Admitted(requests, offset, None, None)
-        # halves are widened where the layers are put side by side
-        layers = {
-            name: batch.float32(name) if name in batch.bfloat16 else batch.activations[name]
-            for name in self.monitor.baseline.layer_names
-            if name in batch.activations
-        }
-        return Admitted(requests, offset, *self.monitor.baseline.rows(layers, batch.predicted))
+        return Admitted(requests, offset, *checked_rows(batch, self.monitor.baseline))
 
     def take_admitted(self, messages: Sequence[Admitted]) -> list[Output]:
         """Take messages in, in the order of their offsets; together they are decided faster."""

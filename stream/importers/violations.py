@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from detector import Baseline, Decision, Flagged, Monitor, Requests, Sketch, Suspect, decide, flag
+from detector import Baseline, Decision, Flagged, Monitor, Sketch, Suspect, decide, flag
 from detector.calibration import Calibration
 from detector.decision import LEAST_ROWS
 from detector.errors import ActivationsError
 from detector.monitor import Block
 from stream.errors import RecordingError
 from stream.hours import HOUR_NS
+from stream.lane import checked_rows, requests_of
 from stream.rates import hour_name
 from stream.recording import RecordedMessage, Recording
 from stream.recording.layout import hour_folder
@@ -174,28 +175,16 @@ def _blocks(
         if lane is None:
             lane = Monitor(baseline, average_run_length=longest, partition=message.partition)
             lanes[message.partition] = lane
-        batch = message.batch
-        layers = {n: batch.float32(n) for n in baseline.layer_names if n in batch.activations}
         try:
-            rows, predicted = baseline.rows(layers, batch.predicted)
+            rows, predicted = checked_rows(message.batch, baseline)
         except ActivationsError as error:
             sums.refuse(message, error)
             continue
-        yield from (block for block, _ in lane.push(rows, predicted, _requests(message)))
+        requests = requests_of(message.batch, message.offset, message.partition)
+        yield from (block for block, _ in lane.push(rows, predicted, requests))
     for lane in lanes.values():
         if (unfinished := lane.pending()) is not None:
             yield unfinished
-
-
-def _requests(message: RecordedMessage) -> Requests:
-    batch = message.batch
-    return Requests(
-        tuple(batch.request_ids),
-        batch.event_time_ns.astype(np.int64),
-        np.full(len(batch), message.offset, dtype=np.int64),
-        tuple(batch.input_refs or (None,) * len(batch)),
-        message.partition,
-    )
 
 
 def violations_of(verdict: HourVerdict, *, level: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector import ActivationsError, Baseline, Requests
+from stream.lane import checked_rows, requests_of
 from stream.recording import RecordedMessage
 
 from .alert import AlertEvent
@@ -96,18 +97,11 @@ class LaneRows:
     @classmethod
     def _of(cls, message: RecordedMessage, baseline: Baseline) -> LaneRows | None:
         batch = message.batch
-        names = [name for name in baseline.layer_names if name in batch.activations]
         try:
-            rows, predicted = baseline.rows({n: batch.float32(n) for n in names}, batch.predicted)
+            rows, predicted = checked_rows(batch, baseline)
         except ActivationsError:
             return None
-        requests = Requests(
-            tuple(batch.request_ids),
-            batch.event_time_ns.astype(np.int64),
-            np.full(len(batch), message.offset, dtype=np.int64),
-            tuple(batch.input_refs or (None,) * len(batch)),
-            message.partition,
-        )
+        requests = requests_of(batch, message.offset, message.partition)
         return cls(rows, predicted, requests, (batch.source,) * len(batch))
 
 
