@@ -20,6 +20,9 @@ from detector.features import BLOCK_ROWS, Float32, Int64
 CLASS_ROWS = 20
 """Fewest baseline rows of a class that its mean can be estimated from."""
 
+HALF_EXPONENT = 0x7C00
+"""Bits of a half-precision number that are all set in infinity and NaN alone."""
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -129,12 +132,33 @@ def gather(
                 f"layer {name!r} has shape {block.shape}; the baseline and the predictions "
                 f"ask for {(len(labels), width)}"
             )
-        with np.errstate(over="ignore"):
-            rows[:, start : start + width] = block
+        place = rows[:, start : start + width]
+        if block.dtype == np.float16:
+            _widen(block, place)
+        else:
+            with np.errstate(over="ignore"):
+                place[:] = block
         start += width
     _check_finite(layout, rows)
     _check_classes(labels, classes)
     return rows, labels.astype(np.int64)
+
+
+def _widen(halves: NDArray[np.float16], place: Float32) -> None:
+    """Write halves into float32, exactly; several times faster than a cast.
+
+    Sign, exponent and fraction are moved to their places, and a multiplication mends the
+    exponent's bias, of subnormal halves as well. Infinity and NaN stay what is not finite.
+    """
+    packed = halves.view(np.int16)
+    if len(halves) and (packed & HALF_EXPONENT).max() == HALF_EXPONENT:
+        place[:] = halves
+        return
+    bits = place.view(np.int32)
+    # the sign is extended, so that it fills the bits up to the exponent as well
+    np.left_shift(packed, 13, out=bits, dtype=np.int32, casting="unsafe")
+    bits &= np.int32(~0x70000000)
+    place *= np.float32(2.0**112)
 
 
 def _check_finite(layout: Layout, rows: Float32) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +152,8 @@ def _bars(console: Console) -> Progress:
     )
 
 
-def _with_bar(bars: Progress, recording: Recording, what: str) -> Iterable[Any]:
-    """Messages of a recording, with a bar that shows requests, their rate and the time left."""
+def _bar(bars: Progress, recording: Recording, what: str) -> Callable[[int, int], None]:
+    """Moves a bar that shows requests, their rate and the time left."""
     task = bars.add_task(what, total=len(recording), rate="")
 
     def progress(done: int, _: int) -> None:
@@ -162,7 +161,7 @@ def _with_bar(bars: Progress, recording: Recording, what: str) -> Iterable[Any]:
         rate = f"{speed:,.0f} requests/s" if speed else ""
         bars.update(task, completed=done, rate=rate)
 
-    return recording.messages(progress)
+    return progress
 
 
 def _into_kafka(recording: Recording, settings: Settings, options: dict[str, Any]) -> None:
@@ -181,7 +180,8 @@ def _into_kafka(recording: Recording, settings: Settings, options: dict[str, Any
     )
     with _bars(Console(stderr=True)) as bars:
         try:
-            asyncio.run(replaying.run(_with_bar(bars, recording, "replaying")))
+            progress = _bar(bars, recording, "replaying")
+            asyncio.run(replaying.run(recording.messages(progress)))
         except KafkaError as error:
             raise BrokerError(
                 f"the broker at {settings.bootstrap_servers} failed ({error!r}) after "
@@ -194,8 +194,8 @@ def _into_kafka(recording: Recording, settings: Settings, options: dict[str, Any
 def _offline(recording: Recording, settings: Settings, options: dict[str, Any]) -> None:
     import orjson
 
-    from .replay.offline import OfflineReplay
     from .replay.outputs import OutputFiles
+    from .replay.partitions import replay_recording
     from .replay.standing import Standing
     from .replay.tables import tables
 
@@ -203,19 +203,20 @@ def _offline(recording: Recording, settings: Settings, options: dict[str, Any]) 
     outputs = OutputFiles(options["out"], topics, force=options["force"])
     find = _baselines(recording, settings, options, console)
     standing = Standing(topics)
-    with ThreadPoolExecutor() as pool, _bars(console) as bars, outputs:
-        replaying = OfflineReplay(settings, find, pool)
-        for record in replaying.run(_with_bar(bars, recording, "deciding")):
+    with _bars(console) as bars, outputs:
+        progress = _bar(bars, recording, "deciding")
+        records, refused = replay_recording(recording, settings, find, progress)
+        for record in records:
             standing.take(record)
             outputs.write(record)
     if options["as_json"]:
         found = {name: list(getattr(standing, name).values()) for name in _STANDING}
-        found["refused"] = dict(replaying.refused)  # type: ignore[assignment]
+        found["refused"] = dict(refused)  # type: ignore[assignment]
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
         return
     for table in tables(standing):
         Console().print(table)
-    for reason, count in replaying.refused.items():
+    for reason, count in refused.items():
         click.echo(f"{count:,} messages were refused: {reason}")
 
 

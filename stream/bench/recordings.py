@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from producers.wire import Message, decode, encode
@@ -13,6 +11,7 @@ from stream.recording import RecordedMessage, Recording
 from stream.recording.files import RecordingFiles
 from stream.recording.writer import RecordingWriter
 from stream.replay.offline import OfflineReplay
+from stream.replay.partitions import replay_recording
 from stream.settings import Settings
 
 from .traffic import BenchTraffic
@@ -23,6 +22,7 @@ Figures = dict[str, float]
 Say = Callable[[str], None]
 
 MESSAGES = 4_096
+PARTITIONS = 6
 ROTATE_BYTES = 64 << 20
 
 
@@ -45,12 +45,13 @@ def recording(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
     return found
 
 
-def _record(url: str, messages: Sequence[Message]) -> float:
-    """Processor seconds that it takes."""
+def _record(url: str, messages: Sequence[Message], partitions: int = 1) -> float:
+    """Processor seconds that it takes; messages go to the partitions in turn."""
     writer = RecordingWriter(RecordingFiles(url), most_bytes=ROTATE_BYTES, most_seconds=1e9)
     started = time.process_time()
     for offset, (key, value, headers) in enumerate(messages):
-        writer.add(RecordedMessage(0, offset, decode(value, headers, key=key)), 0.0)
+        batch = decode(value, headers, key=key)
+        writer.add(RecordedMessage(offset % partitions, offset, batch), 0.0)
     writer.flush_all()
     return time.process_time() - started
 
@@ -59,23 +60,38 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
 
 
-def offline(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
+def offline(
+    folder: Path, say: Say, count: int = MESSAGES, random_features: Sequence[int] = (1024, 512)
+) -> Figures:
     """Requests a second that are read from a recording and decided on; one layer of 512."""
     traffic = BenchTraffic()
-    say("fitting a baseline")
-    baseline = traffic.baseline()
-    url = str(folder / "recording")
-    rows = count * traffic.rows
+    url, rows = str(folder / "recording"), count * traffic.rows
     say(f"recording {rows:,} requests")
-    _record(url, [encode(batch) for batch in traffic.batches(count)])
+    _record(url, [encode(batch) for batch in traffic.batches(count)], PARTITIONS)
     found: Figures = {}
-    threads = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(threads) as pool:
-        for name, spread in (("one_thread", None), ("all_cores", pool)):
-            say(f"deciding on them ({name})")
-            replay = OfflineReplay(Settings(), lambda *_: baseline, spread)
-            started = time.perf_counter()
-            for _ in replay.run(Recording(url).messages()):
-                pass
-            found[f"decided_per_second_{name}"] = rows / (time.perf_counter() - started)
+    for features in random_features:
+        say(f"fitting a baseline with {features} features")
+        baseline = traffic.baseline(random_features=features)
+        say(f"deciding on them ({features} features, one thread)")
+        replay = OfflineReplay(Settings(), lambda *_, found=baseline: found)
+        found[f"decided_per_second_one_thread_{features}_features"] = rows / _seconds(
+            replay.run(Recording(url).messages())
+        )
+        say(f"deciding on them ({features} features, all cores)")
+        records, _ = replay_recording(
+            Recording(url),
+            Settings(),
+            lambda *_, found=baseline: found,
+            lambda *_: None,
+            least_rows=0,
+        )
+        found[f"decided_per_second_all_cores_{features}_features"] = rows / _seconds(records)
     return found
+
+
+def _seconds(records: Iterable[object]) -> float:
+    """How long it takes to go through them."""
+    started = time.perf_counter()
+    for _ in records:
+        pass
+    return time.perf_counter() - started

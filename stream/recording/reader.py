@@ -41,6 +41,7 @@ class Selection:
     since_ns, until_ns : int, optional
         Event times from the first on, and before the second; nanoseconds since 1970, UTC.
     request_ids : frozenset of str, optional
+    partition : int, optional
     flush : Flush, optional
         Messages of one partition, from the first offset on, and before the next.
     """
@@ -50,6 +51,7 @@ class Selection:
     since_ns: int | None = None
     until_ns: int | None = None
     request_ids: frozenset[str] | None = None
+    partition: int | None = None
     flush: Flush | None = None
 
     def has(self, place: FilePlace) -> bool:
@@ -58,6 +60,7 @@ class Selection:
         return (
             self.model in (None, place.model)
             and self.version in (None, place.version)
+            and self.partition in (None, place.flush.partition)
             and (self.until_ns is None or start < self.until_ns)
             and (self.since_ns is None or end > self.since_ns)
             and (self.flush is None or self.flush.meets(place.flush))
@@ -147,6 +150,11 @@ class Recording:
     def models(self) -> list[tuple[str, str]]:
         """Models and versions, sorted."""
         return sorted({(place.model, place.version) for place in self.places})
+
+    @property
+    def partitions(self) -> list[int]:
+        """Partitions that the selected messages came from, sorted."""
+        return sorted({place.flush.partition for place in self.places})
 
     def only_model(self) -> tuple[str, str]:
         """The one model version that is selected; `RecordingError` if there are several."""
@@ -259,8 +267,7 @@ class Recording:
     def messages(self, progress: Progress | None = None) -> Iterator[RecordedMessage]:
         """Messages as they came: in offset order within a partition, partitions merged by time."""
         done, total = 0, len(self)
-        partitions = sorted({place.flush.partition for place in self.places})
-        streams = [self._partition(number) for number in partitions]
+        streams = [self._partition(number) for number in self.partitions]
         for message in heapq.merge(*streams, key=lambda m: int(m.batch.event_time_ns[0])):
             yield message
             done += len(message.batch)
@@ -310,7 +317,7 @@ def _asked(selection: Selection) -> str:
             ("version", selection.version),
             ("the time from", _moment(selection.since_ns)),
             ("the time before", _moment(selection.until_ns)),
-            ("partition", selection.flush and selection.flush.partition),
+            ("partition", selection.flush.partition if selection.flush else selection.partition),
         )
         if value is not None
     ]

@@ -68,17 +68,22 @@ class OfflineReplay:
 
     def run(self, messages: Iterable[Message]) -> Iterator[Record]:
         """Records of the output topics, of (partition, offset, batch) in the order of offsets."""
+        return self.with_rates(self.lanes(messages))
+
+    def lanes(self, messages: Iterable[Message]) -> Iterator[Record]:
+        """What the lanes tell: alerts, and what each saw of its hours."""
         for slab in _slabs(messages, self._pool):
             for message in slab:
                 try:
                     self._processor.admit(*message)
                 except RefusedError as refused:
                     self.refused[refused.reason] += 1
-            yield from self._with_rates(self._processor.process())
+            yield from self._processor.process()
         for key in sorted(self._processor.untold()):
-            yield from self._with_rates(self._processor.idle(key.partition, key.model, key.version))
+            yield from self._processor.idle(key.partition, key.model, key.version)
 
-    def _with_rates(self, records: Iterable[Record]) -> Iterator[Record]:
+    def with_rates(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Put the rates of an hour in the place of what a lane saw of it."""
         for record in records:
             if record.topic != self._topics.hour_sketches:
                 yield record

@@ -31,8 +31,11 @@ def test_recording_and_reading_are_measured(tmp_path: Path) -> None:
 
 
 def test_offline_decisions_are_measured(tmp_path: Path) -> None:
-    found = offline(tmp_path, quiet, count=20)
-    assert set(found) == {"decided_per_second_one_thread", "decided_per_second_all_cores"}
+    found = offline(tmp_path, quiet, count=20, random_features=[64])
+    assert set(found) == {
+        "decided_per_second_one_thread_64_features",
+        "decided_per_second_all_cores_64_features",
+    }
     assert min(found.values()) > 100
 
 

@@ -18,6 +18,7 @@ from stream.recording import RecordedMessage, Recording
 from stream.recording.files import RecordingFiles
 from stream.recording.writer import RecordingWriter
 from stream.replay.offline import OfflineReplay
+from stream.replay.partitions import replay_recording
 from stream.replay.standing import Standing
 from stream.replay.trial import one_baseline
 from stream.settings import Settings
@@ -83,12 +84,37 @@ def test_threads_change_nothing(traffic: Any) -> None:
     assert len({record.topic for record in alone}) == 3
 
 
-def recording_of(traffic: Any, folder: Path) -> Recording:
+def recording_of(traffic: Any, folder: Path, partitions: Sequence[int] = (0,)) -> Recording:
     writer = RecordingWriter(RecordingFiles(str(folder)), most_bytes=10**9, most_seconds=1e9)
-    for message in messages_of(traffic, 0):
-        writer.add(message, 0.0)
+    for partition in partitions:
+        for message in messages_of(traffic, partition):
+            writer.add(message, 0.0)
     writer.flush_all()
     return Recording(str(folder))
+
+
+def test_a_process_for_each_partition_changes_nothing(traffic: Any, tmp_path: Path) -> None:
+    recording = recording_of(traffic, tmp_path, (0, 1, 2))
+    told: list[tuple[int, int]] = []
+
+    def standing_of(least_rows: int) -> Standing:
+        records, refused = replay_recording(
+            recording,
+            SETTINGS,
+            lambda *_: traffic.baseline,
+            lambda *done: told.append(done),
+            least_rows,
+        )
+        standing = Standing(SETTINGS.topics())
+        for record in records:
+            standing.take(record)
+        assert not refused
+        assert told.pop() == (len(recording), len(recording))
+        return standing
+
+    alone, together = standing_of(10**9), standing_of(0)
+    assert together == alone
+    assert alone.flagged
 
 
 def test_a_baseline_of_another_version_may_be_tried_on_a_recording(

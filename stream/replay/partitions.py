@@ -1,0 +1,135 @@
+"""An offline replay on all cores: a process for each partition of the recording.
+
+Lanes of different partitions know nothing of each other, so each process reads and decides on its
+own; the rates of the hours are added up here. The records come partition by partition, the same
+ones on any machine.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from detector import Baseline
+from stream.events import Record
+from stream.rates import FindBaseline
+from stream.recording import Recording
+from stream.settings import Settings
+
+from .offline import OfflineReplay
+
+__all__ = ["replay_recording"]
+
+Progress = Callable[[int, int], None]
+
+LEAST_ROWS = 50_000
+"""Shorter recordings are decided on before other processes have started."""
+
+POLL_SECONDS = 0.2
+
+
+def replay_recording(
+    recording: Recording,
+    settings: Settings,
+    find_baseline: FindBaseline,
+    progress: Progress,
+    least_rows: int = LEAST_ROWS,
+) -> tuple[Iterator[Record], Counter[str]]:
+    """Decide on a recording with all cores there are.
+
+    Parameters
+    ----------
+    recording : Recording
+    settings : Settings
+    find_baseline : callable of (model, version)
+    progress : callable of (rows done, rows in all)
+    least_rows : int
+        From how many rows on other processes are worth their start.
+
+    Returns
+    -------
+    records : iterator of Record
+        Of the output topics.
+    refused : Counter
+        Messages refused, by reason; complete when the records are.
+    """
+    replay = OfflineReplay(settings, find_baseline)
+    cores = min(len(recording.partitions), len(os.sched_getaffinity(0)))
+    if cores < 2 or len(recording) < least_rows:
+        return _in_threads(recording, settings, find_baseline, progress)
+    work = _Work(recording, settings, {name: find_baseline(*name) for name in recording.models})
+    return replay.with_rates(_in_processes(work, cores, progress, replay.refused)), replay.refused
+
+
+def _in_threads(
+    recording: Recording, settings: Settings, find_baseline: FindBaseline, progress: Progress
+) -> tuple[Iterator[Record], Counter[str]]:
+    pool = ThreadPoolExecutor()
+    replay = OfflineReplay(settings, find_baseline, pool)
+
+    def records() -> Iterator[Record]:
+        with pool:
+            yield from replay.run(recording.messages(progress))
+
+    return records(), replay.refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What every process is told once."""
+
+    recording: Recording
+    settings: Settings
+    baselines: dict[tuple[str, str], Baseline | None]
+
+    def partition(self, number: int, progress: Progress) -> tuple[list[Record], Counter[str]]:
+        own = self.recording.select(partition=number)
+        replay = OfflineReplay(self.settings, lambda *name: self.baselines.get(name))
+        return list(replay.lanes(own.messages(progress))), replay.refused
+
+
+def _in_processes(
+    work: _Work, cores: int, progress: Progress, refused: Counter[str]
+) -> Iterator[Record]:
+    context = multiprocessing.get_context("spawn")
+    done = context.Value("q", 0)
+    total = len(work.recording)
+    with ProcessPoolExecutor(cores, context, _begin, (work, done)) as pool:
+        try:
+            for future in [pool.submit(_decide, number) for number in work.recording.partitions]:
+                while not future.done():
+                    wait([future], POLL_SECONDS)
+                    progress(done.value, total)
+                records, own = future.result()
+                refused.update(own)
+                yield from records
+        finally:
+            pool.shutdown(cancel_futures=True)
+    progress(total, total)
+
+
+_work: _Work
+_done: Any
+
+
+def _begin(work: _Work, done: Any) -> None:
+    """In each process, before anything else."""
+    global _work, _done
+    _work, _done = work, done
+
+
+def _decide(partition: int) -> tuple[list[Record], Counter[str]]:
+    before = 0
+
+    def progress(rows: int, _: int) -> None:
+        nonlocal before
+        with _done.get_lock():
+            _done.value += rows - before
+        before = rows
+
+    return _work.partition(partition, progress)
