@@ -7,9 +7,10 @@ DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
 PEERS := .venv-peers
+AUDIT := .venv-audit
 DATA ?= ../shared/data/cifar10-activations.npz
 
-.PHONY: help install demo test lint lock bench peers evaluate clean
+.PHONY: help install demo test lint lock fuzz bench peers evaluate audit clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -22,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "installing the packages (about 3 GB the first time, most of it torch) ..."
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,record,notify,metrics,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,record,notify,metrics,dashboard,sign,traces,dev]'
 	@touch $(READY)
 
 demo: $(READY)   ## see an attack being caught (DEMO_FLAGS="--share 0.2" to change it)
@@ -39,6 +40,13 @@ test: lint       ## every check: ruff, mypy, pytest with warnings as errors
 lock: $(READY)   ## renew constraints.txt from .venv
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 	@touch $(READY)
+
+FUZZ_SECONDS ?= 600
+
+fuzz: $(READY)   ## hostile messages for ten minutes (FUZZ_SECONDS=60); new inputs in build/fuzz
+	mkdir -p build/fuzz
+	$(BIN)/python -m tests.fuzz.fuzz_decode build/fuzz tests/fuzz/corpus -dict=tests/fuzz/decode.dict \
+		-max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/
 
 bench: $(READY)  ## how fast it is on this machine (two minutes, nothing else running)
 	mkdir -p build
@@ -68,5 +76,12 @@ evaluate: $(READY) peers  ## all figures of docs/ (two hours; DATA=activations.n
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate build/signs.npz build/adaptive.npz \
 		--measures power --markdown docs/figures-adaptive.md
 
+audit: $(AUDIT)/bin/pip-audit  ## known vulnerabilities of the pinned packages
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1
+
 clean:           ## remove what make made
-	rm -rf $(VENV) $(PEERS) .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(AUDIT) .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info

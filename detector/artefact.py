@@ -87,8 +87,21 @@ def save(baseline: Baseline, url: str) -> str:
 
 def load(url: str, *, sha256: str | None = None) -> Baseline:
     """Read an artefact; raise `ArtefactError` where it is damaged or not the one expected."""
+    return parse(read(url), url, sha256=sha256)
+
+
+def read(url: str) -> bytes:
+    """The bytes at a path or fsspec URL."""
     filesystem, path = filesystem_of(url)
     content: bytes = filesystem.cat_file(path)
+    return content
+
+
+def parse(content: bytes, url: str, *, sha256: str | None = None) -> Baseline:
+    """The baseline that these bytes hold; `url` is where they come from, for errors.
+
+    Whoever has checked the bytes gets the baseline of those very bytes.
+    """
     try:
         stored = _stored_metadata(content)
         described, tensors = stored["baseline"].encode(), load_tensors(content)

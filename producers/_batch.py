@@ -20,6 +20,8 @@ CONTENT_TYPE = "application/octet-stream"
 
 CONTENT_TYPE_HEADER = "content-type"
 LENGTH_HEADER = "inference-header-content-length"
+TRACEPARENT_HEADER = "ce_traceparent"
+TRACEPARENTS_HEADER = "ce_traceparents"
 PREDICTED = "predicted_class"
 EVENT_TIME = "event_time_ns"
 
@@ -86,6 +88,24 @@ class Message(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
+class Traces(NamedTuple):
+    """What a batch says of its rows' traces: one for all, or one for each."""
+
+    traceparent: str | None
+    traceparents: list[str | None] | None
+
+
+def traces_of(rows: Sequence[str | None]) -> Traces:
+    """The shortest way to say the trace parents of rows.
+
+    Where they differ, the first stands for the message as well: readers that do not know of the
+    rows' own find that one.
+    """
+    different = dict.fromkeys(rows)
+    first = next((text for text in different if text is not None), None)
+    return Traces(first, list(rows) if len(different) > 1 else None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ActivationBatch:
     """A micro-batch of requests to one model version: what one message carries.
@@ -113,7 +133,10 @@ class ActivationBatch:
     time : str, optional
         When the message was made, RFC 3339 (``ce_time``); now by default.
     traceparent : str, optional
-        W3C trace context of the message (``ce_traceparent``).
+        W3C trace parent of all rows or, where `traceparents` is given, of the message
+        (``ce_traceparent``).
+    traceparents : sequence of str or None, B of them, optional
+        W3C trace parent of each row, where they differ (``ce_traceparents``).
     shard : str, optional
         Third part of the key, to spread a hot model over partitions.
     bfloat16 : frozenset of str, optional
@@ -137,6 +160,7 @@ class ActivationBatch:
     event_id: str = field(default_factory=_new_id)
     time: str = field(default_factory=_now)
     traceparent: str | None = None
+    traceparents: Sequence[str | None] | None = None
     shard: str | None = None
     bfloat16: frozenset[str] = frozenset()
 
@@ -147,6 +171,13 @@ class ActivationBatch:
     def __repr__(self) -> str:
         layers = {name: array.shape for name, array in self.activations.items()}
         return f"<ActivationBatch {self.model}/{self.version} rows={len(self)} layers={layers}>"
+
+    @property
+    def row_traceparents(self) -> Sequence[str | None]:
+        """W3C trace parent of each row, None where there is none."""
+        if self.traceparents is not None:
+            return self.traceparents
+        return [self.traceparent] * len(self)
 
     def float32(self, layer: str) -> NDArray[np.float32]:
         """Activations of one layer as float32 [B, d].

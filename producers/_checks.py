@@ -73,16 +73,38 @@ def check_time(time: str) -> None:
         ) from None
 
 
+def is_traceparent(text: str) -> bool:
+    """Whether a text is a W3C trace parent."""
+    return _TRACEPARENT.fullmatch(text) is not None
+
+
 def check_traceparent(traceparent: str | None) -> None:
     """Refuse what is neither None nor a W3C trace parent."""
     if traceparent is not None and (
-        not isinstance(traceparent, str) or _TRACEPARENT.fullmatch(traceparent) is None
+        not isinstance(traceparent, str) or not is_traceparent(traceparent)
     ):
         raise WireError(
             Reason.BAD_TRACEPARENT,
             f"traceparent {show(traceparent)}: use the W3C form version-trace-parent-flags, "
             "or leave it out",
         )
+
+
+def check_traceparents(traceparents: object, rows: int) -> None:
+    """Refuse anything but None, or `rows` of W3C trace parents or None."""
+    if traceparents is None:
+        return
+    if (
+        not _is_sequence(traceparents)
+        or len(traceparents) != rows
+        or not set(map(type, traceparents)) <= {str, type(None)}
+    ):
+        raise WireError(
+            Reason.BAD_TRACEPARENT,
+            f"traceparents: give {rows} strings or nothing, one for each row, or none",
+        )
+    for text in dict.fromkeys(traceparents):
+        check_traceparent(text)
 
 
 def check_layer_name(name: object, limits: Limits) -> None:

@@ -19,6 +19,8 @@ from producers._batch import (
     LENGTH_HEADER,
     PREDICTED,
     SPEC_VERSION,
+    TRACEPARENT_HEADER,
+    TRACEPARENTS_HEADER,
     ActivationBatch,
     Limits,
 )
@@ -75,7 +77,8 @@ def decode(
     WireError
         For every message that is not valid, and nothing else.
     """
-    attributes = _attributes(header_table(headers), limits)
+    table = header_table(headers)
+    attributes = _attributes(table, limits)
     shard = _shard(key, attributes, limits)
     outputs, ids, refs = read_layout(value, attributes.json_bytes, limits)
     arrays = _tensors(value or b"", attributes.json_bytes, outputs)
@@ -84,6 +87,8 @@ def decode(
     checks.check_event_times(event_time_ns, limits)
     checks.check_request_ids(ids, len(predicted), limits)
     checks.check_input_refs(refs, len(predicted), limits)
+    traceparents = _traceparents(table)
+    checks.check_traceparents(traceparents, len(predicted))
     return ActivationBatch(
         model=attributes.model,
         version=attributes.version,
@@ -96,6 +101,7 @@ def decode(
         event_id=attributes.event_id,
         time=attributes.time,
         traceparent=attributes.traceparent,
+        traceparents=traceparents,
         shard=shard,
         bfloat16=frozenset(output.name for output in outputs if output.bfloat16),
     )
@@ -120,8 +126,8 @@ def _attributes(table: dict[str, bytes | None], limits: Limits) -> _Attributes:
         source=header_text(table, "ce_source", Reason.NOT_CLOUDEVENT),
         event_id=header_text(table, "ce_id", Reason.NOT_CLOUDEVENT),
         time=header_text(table, "ce_time", Reason.NOT_CLOUDEVENT),
-        traceparent=header_text(table, "ce_traceparent", Reason.BAD_HEADER)
-        if "ce_traceparent" in table
+        traceparent=header_text(table, TRACEPARENT_HEADER, Reason.BAD_HEADER)
+        if TRACEPARENT_HEADER in table
         else None,
         json_bytes=_json_bytes(table, limits),
     )
@@ -135,6 +141,13 @@ def _attributes(table: dict[str, bytes | None], limits: Limits) -> _Attributes:
         limits=limits,
     )
     return attributes
+
+
+def _traceparents(table: dict[str, bytes | None]) -> list[str | None] | None:
+    if TRACEPARENTS_HEADER not in table:
+        return None
+    texts = header_text(table, TRACEPARENTS_HEADER, Reason.BAD_HEADER).split(",")
+    return [text or None for text in texts]
 
 
 def header_text(table: dict[str, bytes | None], name: str, missing: Reason) -> str:

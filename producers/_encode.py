@@ -21,6 +21,8 @@ from producers._batch import (
     PREDICTED,
     PREDICTED_DTYPE,
     SPEC_VERSION,
+    TRACEPARENT_HEADER,
+    TRACEPARENTS_HEADER,
     ActivationBatch,
     FloatType,
     Limits,
@@ -87,6 +89,7 @@ def _check(batch: ActivationBatch, limits: Limits) -> None:
     checks.check_extent("rows", len(batch), limits.rows)
     checks.check_request_ids(batch.request_ids, len(batch), limits)
     checks.check_input_refs(batch.input_refs, len(batch), limits)
+    checks.check_traceparents(batch.traceparents, len(batch))
     checks.check_predicted(_vector(PREDICTED, batch.predicted, PREDICTED_DTYPE, len(batch)))
     times = _vector(EVENT_TIME, batch.event_time_ns, EVENT_TIME_DTYPE, len(batch))
     checks.check_event_times(times, limits)
@@ -199,5 +202,7 @@ def _headers(batch: ActivationBatch, json_bytes: int) -> list[tuple[str, bytes]]
         "ce_modelversion": batch.version,
     }
     if batch.traceparent is not None:
-        texts["ce_traceparent"] = batch.traceparent
+        texts[TRACEPARENT_HEADER] = batch.traceparent
+    if batch.traceparents is not None:
+        texts[TRACEPARENTS_HEADER] = ",".join(text or "" for text in batch.traceparents)
     return [(name, text.encode()) for name, text in texts.items()]

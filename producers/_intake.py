@@ -110,7 +110,7 @@ class Publisher:
         request_ids: Sequence[str] | None = None,
         event_time_ns: ArrayLike | None = None,
         input_refs: Sequence[str | None] | None = None,
-        traceparent: str | None = None,
+        traceparent: str | Sequence[str | None] | None = None,
     ) -> bool:
         """Queue a batch of requests. Returns at once, never raises, copies what it is given.
 
@@ -129,8 +129,9 @@ class Publisher:
             Nanoseconds since 1970 UTC; now by default.
         input_refs : sequence of str or None, optional
             Links to the stored inputs; one that the format cannot carry is left out.
-        traceparent : str, optional
-            W3C trace parent. A message made of several calls carries the first.
+        traceparent : str, or sequence of str or None, optional
+            W3C trace parent of all rows, or of each, so that alerts lead to the traces of the
+            requests. One that is malformed is left out: clients may send what they like.
 
         Returns
         -------

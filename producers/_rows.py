@@ -33,7 +33,8 @@ class Rows:
     event_time_ns: NDArray[np.int64]
     request_ids: list[str]
     input_refs: list[str | None]
-    traceparent: str | None
+    traceparents: list[str | None] | None
+    """None where no row has one."""
     signature: Signature
 
     def __len__(self) -> int:
@@ -52,7 +53,7 @@ class Rows:
             self.event_time_ns[index],
             [self.request_ids[i] for i in index],
             [self.input_refs[i] for i in index],
-            self.traceparent,
+            None if self.traceparents is None else [self.traceparents[i] for i in index],
             self.signature,
         )
 
@@ -64,13 +65,13 @@ class Rows:
             self.event_time_ns[start:stop],
             self.request_ids[start:stop],
             self.input_refs[start:stop],
-            self.traceparent,
+            None if self.traceparents is None else self.traceparents[start:stop],
             self.signature,
         )
 
 
 def join(parts: Sequence[Rows]) -> Rows:
-    """Rows of equal signature, one after the other. The first trace parent stands for all."""
+    """Rows of equal signature, one after the other."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -83,9 +84,15 @@ def join(parts: Sequence[Rows]) -> Rows:
         np.concatenate([part.event_time_ns for part in parts]),
         [request_id for part in parts for request_id in part.request_ids],
         [ref for part in parts for ref in part.input_refs],
-        next((part.traceparent for part in parts if part.traceparent is not None), None),
+        _joined_traceparents(parts),
         first.signature,
     )
+
+
+def _joined_traceparents(parts: Sequence[Rows]) -> list[str | None] | None:
+    if all(part.traceparents is None for part in parts):
+        return None
+    return [text for part in parts for text in part.traceparents or [None] * len(part)]
 
 
 def sample(rows: Rows, rate: float) -> Rows:
@@ -131,7 +138,7 @@ def prepare(
     request_ids: Sequence[str] | None,
     event_time_ns: ArrayLike | None,
     input_refs: Sequence[str | None] | None,
-    traceparent: str | None,
+    traceparent: str | Sequence[str | None] | None,
 ) -> Rows:
     """Check the arguments of one `publish` call and copy them, so that the caller may reuse his.
 
@@ -144,14 +151,13 @@ def prepare(
     layers = {name: _layer(name, array, len(classes)) for name, array in activations.items()}
     if not layers:
         raise EncodeError("activations is empty: give at least one layer")
-    checks.check_traceparent(traceparent)
     return Rows(
         layers,
         classes,
         _event_times(event_time_ns, len(classes)),
         _request_ids(request_ids, len(classes)),
         _input_refs(input_refs, len(classes)),
-        traceparent,
+        _traceparents(traceparent, len(classes)),
         tuple((name, array.dtype.str, array.shape[1]) for name, array in layers.items()),
     )
 
@@ -206,6 +212,21 @@ def _input_refs(input_refs: Sequence[str | None] | None, rows: int) -> list[str 
         raise EncodeError(f"input_refs: give {rows} strings or None, one for each row")
     limit = DEFAULT_LIMITS.ref_length
     return [ref if ref is not None and _usable(ref, limit) else None for ref in refs]
+
+
+def _traceparents(
+    traceparent: str | Sequence[str | None] | None, rows: int
+) -> list[str | None] | None:
+    """One for each row; clients may have chosen them, and must not lose us the row by that."""
+    if traceparent is None:
+        return None
+    texts = [traceparent] * rows if isinstance(traceparent, str) else list(traceparent)
+    if len(texts) != rows or not set(map(type, texts)) <= {str, type(None)}:
+        raise EncodeError(
+            f"traceparent: give a string for all rows, or {rows} strings or None, one for each"
+        )
+    sound = {text for text in set(texts) if text is not None and checks.is_traceparent(text)}
+    return [text if text in sound else None for text in texts] if sound else None
 
 
 def _usable(text: str, limit: int) -> bool:

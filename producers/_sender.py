@@ -7,7 +7,7 @@ import contextlib
 import itertools
 from typing import Any
 
-from producers._batch import ActivationBatch, Message
+from producers._batch import ActivationBatch, Message, Traces, traces_of
 from producers._buffer import RowBuffer
 from producers._encode import encode
 from producers._rows import Rows, finite_only
@@ -163,6 +163,7 @@ class Sender:
     def _message(self, rows: Rows) -> Message:
         settings = self._settings
         refs = rows.input_refs if any(ref is not None for ref in rows.input_refs) else None
+        traces = Traces(None, None) if rows.traceparents is None else traces_of(rows.traceparents)
         batch = ActivationBatch(
             model=settings.model,
             version=settings.version,
@@ -172,7 +173,8 @@ class Sender:
             request_ids=rows.request_ids,
             input_refs=refs,
             source=settings.source,
-            traceparent=rows.traceparent,
+            traceparent=traces.traceparent,
+            traceparents=traces.traceparents,
             shard=settings.shard,
         )
         return encode(batch, datatype=settings.datatype)

@@ -38,7 +38,7 @@ class Reason(StrEnum):
     BAD_TIME = "bad-time"
     """``ce_time`` is not RFC 3339, or an event time is implausible."""
     BAD_TRACEPARENT = "bad-traceparent"
-    """``ce_traceparent`` is not a W3C trace parent."""
+    """``ce_traceparent`` is not a W3C trace parent, or ``ce_traceparents`` not one of each row."""
     TOO_LARGE = "too-large"
     """The message, its JSON header, its rows, layers or dimensions exceed the limits."""
     BAD_JSON = "bad-json"

@@ -10,7 +10,9 @@ Protocol, version 2::
              ce_type                          io.latentwatch.activations.v1
              ce_id, ce_time, ce_source        unique id, RFC 3339 time, URI reference
              ce_modelname, ce_modelversion    letters, digits, '.', '_', '-'
-             ce_traceparent                   W3C trace context, optional
+             ce_traceparent                   W3C trace parent of the requests, optional
+             ce_traceparents                  one of each row, with commas between, nothing where
+                                              there is none; only where they differ
     value    JSON header, then the tensors in its order, little-endian, without gaps
 
 The JSON header, for B requests and layers of d values::
@@ -40,6 +42,8 @@ from producers._batch import (
     FloatType,
     Limits,
     Message,
+    Traces,
+    traces_of,
 )
 from producers._decode import Headers, decode
 from producers._encode import encode
@@ -59,9 +63,11 @@ __all__ = [
     "Limits",
     "Message",
     "Reason",
+    "Traces",
     "WireError",
     "decode",
     "encode",
     "encode_end",
     "read_end",
+    "traces_of",
 ]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Self
 
 import structlog
 
 from detector import ArtefactError, Baseline, DetectorError
+from detector.artefact import parse, read
 
 from .errors import SettingsError
+from .security.errors import SignatureError
+from .security.trust import Trust, trust_of
+from .settings import Settings
 
 __all__ = ["BaselineStore", "baseline_url"]
 
@@ -47,16 +52,44 @@ class BaselineStore:
         Seconds, monotonic.
     average_run_length, lanes : float, int
         A baseline that cannot promise it is not used.
+    trust : callable of (url, content), optional
+        Raises `SignatureError` where a baseline is not to be believed.
     """
 
     def __init__(
-        self, folder: str, clock: Callable[[], float], *, average_run_length: float, lanes: int = 1
+        self,
+        folder: str,
+        clock: Callable[[], float],
+        *,
+        average_run_length: float,
+        lanes: int = 1,
+        trust: Trust | None = None,
     ) -> None:
         self._folder, self._clock = folder, clock
         self._average_run_length, self._lanes = average_run_length, lanes
+        self._trust = trust
         self._found: dict[tuple[str, str], Baseline] = {}
         self._missing_until: dict[tuple[str, str], float] = {}
         self._log = structlog.get_logger("latentwatch.baselines")
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Callable[[], float]) -> Self:
+        """The store that the settings describe.
+
+        Raises
+        ------
+        SettingsError, SignatureError
+            The public keys cannot be used.
+        """
+        return cls(
+            settings.baselines,
+            clock,
+            average_run_length=settings.average_run_length,
+            lanes=settings.lanes,
+            trust=trust_of(
+                settings.baseline_public_keys, required=settings.require_signed_baselines
+            ),
+        )
 
     def find(self, model: str, version: str) -> Baseline | None:
         """Return the baseline, or None where there is none that can be used."""
@@ -73,7 +106,7 @@ class BaselineStore:
             self._log.warning(
                 "baseline missing: requests are counted, not judged", url=url, model=model
             )
-        except (DetectorError, OSError) as error:
+        except (DetectorError, SignatureError, OSError) as error:
             self._log.error("baseline unusable: requests are counted, not judged", error=str(error))
         if name not in self._found:
             if len(self._missing_until) >= MOST_MISSING:
@@ -82,7 +115,11 @@ class BaselineStore:
         return self._found.get(name)
 
     def _load(self, url: str, name: tuple[str, str]) -> Baseline:
-        baseline = Baseline.load(url)
+        # checked and parsed are the same bytes: between two reads the file might be exchanged
+        content = read(url)
+        if self._trust is not None:
+            self._trust(url, content)
+        baseline = parse(content, url)
         if (baseline.model, baseline.version) != name:
             raise ArtefactError(
                 f"{url} is the baseline of {baseline.model}/{baseline.version}: it must lie under "

@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import click
 
+from .cli_acls import acls
 from .cli_baseline import baseline
 from .cli_bench import bench
+from .cli_dashboard import dashboard
 from .cli_demo import demo
 from .cli_evaluate import evaluate
 from .cli_group import Group
@@ -23,6 +25,7 @@ from .cli_notify import notify
 from .cli_options import load_settings, settings_option, use_one_thread
 from .cli_record import record
 from .cli_replay import replay
+from .cli_traces import traces
 from .version import VERSION
 
 __all__ = ["main"]
@@ -34,8 +37,10 @@ def main() -> None:
     """Is somebody attacking our model right now, and with which requests?"""
 
 
+main.add_command(acls)
 main.add_command(baseline)
 main.add_command(bench)
+main.add_command(dashboard)
 main.add_command(demo)
 main.add_command(evaluate)
 main.add_command(export_group)
@@ -45,6 +50,7 @@ main.add_command(layers)
 main.add_command(notify)
 main.add_command(record)
 main.add_command(replay)
+main.add_command(traces)
 
 
 @main.command()
@@ -94,9 +100,12 @@ def broker(port: int | None, data: Path | None, kind: Literal["auto", "kafka", "
 @settings_option
 def topics(settings_file: Path | None) -> None:
     """Create the topics that are missing; the others are left as they are."""
+    from .security.connection import check_connection
     from .topics import create_topics
 
-    for name, outcome in asyncio.run(create_topics(load_settings(settings_file))).items():
+    settings = load_settings(settings_file)
+    check_connection(settings, "administrator")
+    for name, outcome in asyncio.run(create_topics(settings)).items():
         click.echo(f"{outcome:8}{name}")
 
 
@@ -106,8 +115,10 @@ def worker(settings_file: Path | None) -> None:
     """Watch the activations topic; start several to share its partitions."""
     use_one_thread()
     settings = load_settings(settings_file)
+    from .security.connection import check_connection
     from .worker import run_worker
 
+    check_connection(settings, "worker")
     run_worker(settings)
 
 

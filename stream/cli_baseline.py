@@ -12,6 +12,7 @@ from rich.progress import Progress
 from .baseline_source import Part, Source, load_npz, open_source, read_arrays
 from .cli_baseline_tables import describe, difference_tables
 from .cli_options import EventTime
+from .cli_sign import keygen, sign, verify
 
 if TYPE_CHECKING:
     from detector import Baseline, Screening
@@ -41,7 +42,12 @@ class _Findings(click.ParamType):
 
 @click.group()
 def baseline() -> None:
-    """Fit, show and compare baselines."""
+    """Fit, show, compare and sign baselines."""
+
+
+baseline.add_command(keygen)
+baseline.add_command(sign)
+baseline.add_command(verify)
 
 
 def fit_with_progress(

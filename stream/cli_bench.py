@@ -27,9 +27,11 @@ Benchmark = Callable[[Path, Callable[[str], None]], dict[str, float]]
     help="Write the figures to a file as well, with machine and versions.",
 )
 def bench(names: tuple[str, ...], json_file: Path | None) -> None:
-    """Measure NAMES, all by default: recording, offline, replaying.
+    """Measure NAMES, all by default: core, growth, peers, recording, offline, state, replaying,
+    worker, latency, overhead.
 
-    Nothing else should run on the machine. The last one starts a Kafka of its own.
+    Nothing else should run on the machine. The last four start a Kafka of their own; peers needs
+    `make peers`, overhead the extra `bench`, and both are left out without.
     """
     need_extra("pyarrow")
     use_one_thread()
@@ -60,10 +62,17 @@ def bench(names: tuple[str, ...], json_file: Path | None) -> None:
 
 
 def _benchmarks() -> dict[str, Benchmark]:
+    from .bench.core import core, growth, peers
+    from .bench.inference import overhead
     from .bench.kafka import replaying
+    from .bench.latency import latency
     from .bench.recordings import offline, recording
+    from .bench.worker import state, worker
 
-    return {"recording": recording, "offline": offline, "replaying": replaying}
+    every = (
+        core, growth, peers, recording, offline, state, replaying, worker, latency, overhead
+    )  # fmt: skip
+    return {benchmark.__name__: benchmark for benchmark in every}
 
 
 def _table(name: str, figures: dict[str, float]) -> Table:
@@ -71,5 +80,7 @@ def _table(name: str, figures: dict[str, float]) -> Table:
     table.add_column()
     table.add_column(justify="right")
     for what, figure in figures.items():
-        table.add_row(what.replace("_", " "), f"{figure:,.0f}")
+        table.add_row(
+            what.replace("_", " "), f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+        )
     return table

@@ -35,6 +35,8 @@ EXTRA = ("art", "matplotlib", "PIL", "jgo")
               help="Rows of the baseline.")  # fmt: skip
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path),
               help="Folder of trained networks; by default in the user's cache.")  # fmt: skip
+@click.option("--dashboard/--no-dashboard", default=True, show_default=True,
+              help="Show it in a browser; on a terminal it stays until Enter.")  # fmt: skip
 def demo(cache: Path | None, **options: Any) -> None:
     """See an attack being caught: four hours of traffic signs, played as fast as it goes."""
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]

@@ -222,9 +222,13 @@ def inspect(
     from .investigate import judge_again, rows_around
     from .investigate.inputs import InputPictures
     from .investigate.report import make_report, refuse_overwriting, write_report
+    from .security.connection import check_connection
 
     refuse_overwriting(out, force=force)
     settings = load_settings(settings_file, baselines=baselines)
+    if recording is None or alerts_file is None:
+        all_of_it = recording is None and alerts_file is None
+        check_connection(settings, "investigator" if all_of_it else None)
     console = Console(stderr=True)
     with console.status("reading the alert") as status:
         alert = _alert(alert_id, alerts_file, settings)

@@ -50,6 +50,7 @@ def notify(
     from .logs import configure_logs
     from .notify.parse import parse_targets, targets_in_file
     from .notify.run import notify as run
+    from .security.connection import check_connection
 
     settings = load_settings(settings_file)
     configure_logs(settings)
@@ -57,4 +58,5 @@ def notify(
     if not texts:
         raise click.UsageError("nobody to tell: name a target with --to or --to-file")
     targets = parse_targets(texts, resend_seconds=resend_seconds)
+    check_connection(settings, "notifier")
     asyncio.run(run(settings, targets, random.Random()))

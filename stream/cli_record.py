@@ -70,9 +70,11 @@ def record(
     from .recording.files import RecordingFiles
     from .recording.recorder import Recorder
     from .recording.writer import RecordingWriter
+    from .security.connection import check_connection
 
     settings = load_settings(settings_file)
     configure_logs(settings)
+    check_connection(settings, "recorder")
     files = RecordingFiles(url)
     writer = RecordingWriter(
         files, most_bytes=int(rotate_megabytes * 1e6), most_seconds=rotate_seconds

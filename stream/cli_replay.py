@@ -170,7 +170,9 @@ def _into_kafka(recording: Recording, settings: Settings, options: dict[str, Any
     from .errors import BrokerError
     from .replay.kafka import Replay
     from .replay.pace import Pace
+    from .security.connection import check_connection
 
+    check_connection(settings, "replayer")
     speed = options["speed"]
     replaying = Replay(
         settings,
@@ -238,13 +240,7 @@ def _baselines(
         chosen = tuple(options["layers"].split(",")) if options["layers"] else ()
         fitted = _fit(options["fit_on"], recording.only_model(), chosen, console)
         return one_baseline(recording, fitted, settings)
-    store = BaselineStore(
-        settings.baselines,
-        lambda: 0.0,
-        average_run_length=settings.average_run_length,
-        lanes=settings.lanes,
-    )
-    return store.find
+    return BaselineStore.of(settings, lambda: 0.0).find
 
 
 def _fit(source: str, name: tuple[str, str], layers: tuple[str, ...], console: Console) -> Baseline:

@@ -35,6 +35,7 @@ from .metrics import make_observer
 from .processor import Incoming, Processor
 from .rates import HourReport, RateBook
 from .settings import Settings
+from .traces import make_traces
 
 __all__ = ["Engine", "Progress"]
 
@@ -66,13 +67,9 @@ class Engine:
         self.progress = Progress()
         self.health = Health(settings.stuck_seconds, time.monotonic())
         self.observer = make_observer(settings, self.health)
+        self._traces = make_traces(settings)
         self._log = structlog.get_logger("latentwatch.worker")
-        baselines = BaselineStore(
-            settings.baselines,
-            time.monotonic,
-            average_run_length=settings.average_run_length,
-            lanes=settings.lanes,
-        )
+        baselines = BaselineStore.of(settings, time.monotonic)
         self._processor = Processor(
             self.topics,
             baselines.find,
@@ -97,6 +94,7 @@ class Engine:
             if self._producer is not None:
                 await self._producer.stop()
                 self._producer = None
+        await asyncio.to_thread(self._traces.close)
         self._log.info("worker stops", **asdict(self.progress))
         self._executor.shutdown(wait=True)
 
@@ -104,12 +102,17 @@ class Engine:
         """Take a batch in and flush; when this returns the messages may be acknowledged."""
         async with self._lock:
             await self._load_missing({message.partition for message in messages})
-            with self.observer.deciding():
-                records = await self._compute(lambda: self._processor.take(messages))
-            await self._flush(records)
+            with self._traces.batch(messages) as trace:
+                left = messages
+                while left:
+                    with self.observer.deciding(), trace.deciding():
+                        work = partial(self._processor.take_some, left)
+                        records, left = await self._compute(work)
+                    with trace.flushing(records) as told:
+                        await self._flush(told)
+                    self.health.progress(time.monotonic())
         self.progress.messages += len(messages)
         self.observer.records(len(messages))
-        self.health.progress(time.monotonic())
 
     def look(self, lags: Mapping[int, int]) -> None:
         """Take note of the messages that wait, by partition; never waits for the mathematics."""
@@ -204,6 +207,12 @@ class Engine:
     async def _write(self, records: list[Record]) -> None:
         parts = [r for r in records if r.topic == self.topics.hour_sketches]
         await self._publish([r for r in records if r.topic != self.topics.hour_sketches])
+        if sum(len(part.value or b"") for part in parts) > self.settings.max_message_bytes // 8:
+            # Rows of a thousand hours, which a state could not carry. Their parts follow from the
+            # messages alone and would come again the same, so they may go first.
+            await self._publish(parts)
+            self._processor.told()
+            parts = []
         now = time.monotonic()
         self._heard.update(dict.fromkeys(await self._store_states(), now))
         if parts:

@@ -20,6 +20,12 @@ __all__ = ["Record", "alert_record", "dead_letter_record", "hour_part_record", "
 
 CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
 
+DEAD_LETTER_ROOM = 32 << 10
+"""Bytes that a dead letter may have beyond the largest message: half of what its topic allows."""
+
+CUT_BYTES = 1024
+"""What is kept of a message that is too large for the dead-letter topic."""
+
 ATLAS_TECHNIQUE = "AML.T0043"
 """MITRE ATLAS: craft adversarial data."""
 
@@ -131,10 +137,13 @@ def dead_letter_record(
     headers: list[tuple[str, bytes]],
     reason: str,
     detail: str,
+    most_bytes: int = 16 << 20,
 ) -> Record:
     """A message as it came, with headers that say why it is here and from where.
 
-    Its key is its place in the input, so that a re-delivery can be told from a second message.
+    Its key is its place in the input, so that a re-delivery can be told from a second message. Of a
+    message of more than `most_bytes`, which compression hides from the broker, only the beginning
+    of the value is kept: the broker would not take it, and the worker could never go on.
     """
     place = f"{topics.activations}/{partition}/{offset}"
     why = {
@@ -144,6 +153,12 @@ def dead_letter_record(
         "latentwatch-partition": str(partition),
         "latentwatch-offset": str(offset),
     }
+    whole = len(key or b"") + len(value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
+    if whole > most_bytes + DEAD_LETTER_ROOM:
+        why["latentwatch-cut"] = (
+            f"of {whole} bytes, with {len(headers)} headers, {CUT_BYTES} are kept"
+        )
+        key, value, headers = None, (value or b"")[:CUT_BYTES], []
     original_key = [] if key is None else [("latentwatch-key", key)]
     told = [(name, text.encode("utf-8", "replace")) for name, text in why.items()]
     return Record(topics.dead_letter, place.encode(), value, [*headers, *told, *original_key])

@@ -34,6 +34,10 @@ MOST_WAITING = 1024
 """Requests of a lane that are decided together; more would not fit into the processor's cache."""
 
 
+MOST_READY = 512
+"""Records from which on they are published before more messages are taken."""
+
+
 class Incoming(NamedTuple):
     """One message as Kafka gave it."""
 
@@ -116,16 +120,35 @@ class Processor:
 
     def take(self, messages: Iterable[Incoming]) -> list[Record]:
         """Take messages in, in offset order within each partition; return what to publish."""
-        for message in messages:
+        records, left = self.take_some(list(messages))
+        while left:
+            more, left = self.take_some(left)
+            records += more
+        return records
+
+    def take_some(self, messages: list[Incoming]) -> tuple[list[Record], list[Incoming]]:
+        """Take messages in until much is to be published; return that, and the messages left.
+
+        Rows of many hours that closed long ago make a part of an hour each. A lane's state carries
+        them until it is stored, and has to fit into a message.
+        """
+        left = iter(messages)
+        for message in left:
             try:
                 self._take(message)
             except RefusedError as refused:
                 letter = dead_letter_record(
-                    self._topics, **message._asdict(), reason=refused.reason, detail=str(refused)
+                    self._topics,
+                    **message._asdict(),
+                    reason=refused.reason,
+                    detail=str(refused),
+                    most_bytes=self._limits.value_bytes,
                 )
                 self._ready.append(letter)
                 self._observer.refused(refused.reason)
-        return self.process()
+            if len(self._ready) >= MOST_READY:
+                break
+        return self.process(), list(left)
 
     def _take(self, message: Incoming) -> None:
         try:
@@ -217,6 +240,11 @@ class Processor:
         return [
             lane.key for lanes in self._lanes.values() for lane in lanes.values() if lane.has_untold
         ]
+
+    def told(self) -> None:
+        """Take note that the parts of hours are published: the states need not carry them."""
+        for key in self._touched:
+            self._lanes[key.partition][key.model, key.version].take_outbox()
 
     def states(self) -> dict[LaneKey, bytes]:
         """States of the lanes that changed since the last call.

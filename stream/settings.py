@@ -105,6 +105,16 @@ class Settings(BaseSettings):
         description="Folder of the baselines, a path or an fsspec URL such as `s3://bucket/dir`; "
         "files `<model>/<version>.safetensors`.",
     )
+    require_signed_baselines: bool = Field(
+        False,
+        description="Use no baseline without a signature of one of the `baseline_public_keys`.",
+    )
+    baseline_public_keys: Path | None = Field(
+        None,
+        description="PEM file of the keys whose signatures of baselines are believed. A wrong "
+        "signature is refused, a missing one too with `require_signed_baselines`. Needs the "
+        "extra `sign`.",
+    )
     average_run_length: Annotated[int, Field(ge=256)] = Field(
         1_000_000,
         description="Benign requests, on average, between two false alarms of the whole system.",
@@ -188,6 +198,13 @@ class Settings(BaseSettings):
         description="`/livez` fails when messages wait and none was processed for so long.",
     )
 
+    # Traces.
+    traces: bool = Field(
+        False,
+        description="Whether to export spans over OTLP/HTTP, as the `OTEL_*` variables say. Needs "
+        "the extra `traces`.",
+    )
+
     # The log.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."
@@ -261,6 +278,15 @@ class Settings(BaseSettings):
             )
         if self.ssl_keyfile and not self.ssl_certfile:
             raise ValueError("ssl_keyfile needs ssl_certfile: give the certificate of the key")
+        return self
+
+    @model_validator(mode="after")
+    def _signatures(self) -> Self:
+        if self.require_signed_baselines and self.baseline_public_keys is None:
+            raise ValueError(
+                "require_signed_baselines needs baseline_public_keys: give the PEM file that "
+                "`latentwatch baseline keygen` wrote beside the private key"
+            )
         return self
 
     @model_validator(mode="after")

@@ -24,8 +24,15 @@ __all__ = [
 PREFIX = "LATENTWATCH_"
 KAFKA_SERVERS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 
-# Read by other parts than the settings: the broker's cache of jars.
-OTHER_VARIABLES = frozenset({"LATENTWATCH_CACHE"})
+_DASHBOARD_VARIABLES = (
+    "HOST PORT HISTORY KEEP_DAYS WORKERS SAMPLE_SECONDS INPUTS FETCH_INPUTS RECORDING TOKEN "
+    "TOKEN_FILE TRUSTED_HEADER TRUSTED_PROXIES ALLOWED_HOSTS TLS_CERTIFICATE TLS_KEY"
+)
+
+# Read by other parts than the settings: the broker's cache of jars, and the dashboard.
+OTHER_VARIABLES = frozenset(
+    {"LATENTWATCH_CACHE", *(f"{PREFIX}DASHBOARD_{name}" for name in _DASHBOARD_VARIABLES.split())}
+)
 
 _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 

@@ -22,6 +22,7 @@ from faust.exceptions import ConsumerNotStarted
 from mode import CrashingSupervisor
 
 from .engine import Engine
+from .fetched import read_within_bounds
 from .logs import configure_logs
 from .metrics import serve_metrics
 from .processor import Incoming
@@ -190,6 +191,7 @@ class _Worker(faust.Worker):
 def run_worker(settings: Settings) -> None:
     """Run until a signal ends it: exit code 0 after SIGTERM, 1 after an unexpected error."""
     configure_logs(settings)
+    read_within_bounds(settings.max_message_bytes)
     log = structlog.get_logger("latentwatch.worker")
     log.info(
         "worker starts",

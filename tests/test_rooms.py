@@ -21,11 +21,16 @@ EXTRAS = {
     "PIL",
     "jgo",
     "confluent_kafka",
+    "cryptography",
     "pyarrow",
     "sklearn",
     "jinja2",
     "apprise",
     "prometheus_client",
+    "opentelemetry",
+    "fastapi",
+    "starlette",
+    "uvicorn",
 }
 MOCK_LIBRARIES = {"mock", "pytest_mock", "mocket", "flexmock", "doublex", "mockito"}
 
@@ -93,12 +98,15 @@ def test_the_service_knows_of_producers_only_their_messages(path: Path) -> None:
 NEED_EXTRAS = [
     ("producers", "signs"),
     ("stream", "broker"),
+    ("stream", "dashboard"),
     ("stream", "demo"),
     ("stream", "importers"),
     ("stream", "investigate"),
     ("stream", "metrics"),
     ("stream", "notify"),
     ("stream", "recording"),
+    ("stream", "traces"),
+    ("stream", "security"),
 ]
 
 

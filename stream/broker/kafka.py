@@ -15,7 +15,14 @@ from typing import IO, Self
 from stream.errors import BrokerError
 
 from .java import KAFKA_VERSION, find_java, kafka_jars
-from .kafka_files import HOST, free_port, is_free, new_cluster_id, write_configuration
+from .kafka_files import (
+    HOST,
+    MoreListeners,
+    free_port,
+    is_free,
+    new_cluster_id,
+    write_configuration,
+)
 from .probe import answers
 
 __all__ = ["KafkaBroker"]
@@ -49,6 +56,8 @@ class KafkaBroker:
         Folder that keeps the data and the logs; by default a temporary one, removed at the end.
     progress
         Is told in a few words what takes time.
+    more
+        Listeners beside the plain one, such as those with TLS.
 
     Raises
     ------
@@ -65,8 +74,10 @@ class KafkaBroker:
         port: int | None = None,
         data: Path | None = None,
         progress: Callable[[str], None] | None = None,
+        more: MoreListeners | None = None,
     ) -> None:
         self._wanted_port = port
+        self._more = more
         self._data = data
         self._progress = progress or (lambda text: None)
         self._java: list[str] = []
@@ -164,7 +175,7 @@ class KafkaBroker:
                 "to get a free one"
             )
         log = self.folder / "broker.log"
-        properties, log4j = write_configuration(self.folder, log, port)
+        properties, log4j = write_configuration(self.folder, log, port, self._more)
         java = [*self._java[:1], f"-Dlog4j2.configurationFile={log4j}", *self._java[1:]]
         with (self.folder / "java.out").open("a") as output:
             self._format(java, properties, output)

@@ -2,10 +2,19 @@
 
 import socket
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["HOST", "free_port", "is_free", "new_cluster_id", "write_configuration"]
+__all__ = [
+    "HOST",
+    "MoreListeners",
+    "free_port",
+    "is_free",
+    "new_cluster_id",
+    "write_configuration",
+]
 
 HOST = "127.0.0.1"
 
@@ -14,9 +23,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{more}
+advertised.listeners=PLAINTEXT://{host}:{port}{more}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs={logs}
 
@@ -61,7 +70,25 @@ _LOG4J = """\
 """
 
 
-def write_configuration(folder: Path, log: Path, port: int) -> tuple[Path, Path]:
+@dataclass(frozen=True, slots=True)
+class MoreListeners:
+    """Listeners beside the plain one, and what Kafka has to know for them.
+
+    Parameters
+    ----------
+    ports
+        Port by security protocol: ``SSL``, ``SASL_SSL``.
+    properties
+        Properties of Kafka, by name; they win over those that it gets otherwise.
+    """
+
+    ports: Mapping[str, int] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_configuration(
+    folder: Path, log: Path, port: int, more: MoreListeners | None = None
+) -> tuple[Path, Path]:
     """Write what Kafka reads at its start.
 
     Parameters
@@ -72,6 +99,8 @@ def write_configuration(folder: Path, log: Path, port: int) -> tuple[Path, Path]
         The file that Kafka shall write its own log to.
     port
         Port for clients; the controller's is a free one.
+    more
+        Listeners beside it.
 
     Returns
     -------
@@ -80,11 +109,16 @@ def write_configuration(folder: Path, log: Path, port: int) -> tuple[Path, Path]
     """
     properties, log4j = folder / "server.properties", folder / "log4j2.xml"
     controller_port = free_port(other_than=port)
-    properties.write_text(
-        _PROPERTIES.format(
-            host=HOST, port=port, controller_port=controller_port, logs=folder / "logs"
-        )
+    more = more or MoreListeners()
+    text = _PROPERTIES.format(
+        host=HOST,
+        port=port,
+        controller_port=controller_port,
+        logs=folder / "logs",
+        more="".join(f",{name}://{HOST}:{number}" for name, number in more.ports.items()),
     )
+    lines = [f"{name}={value}\n" for name, value in more.properties.items()]
+    properties.write_text("".join([text, *lines]))
     log4j.write_text(_LOG4J.format(log=log))
     return properties, log4j
 

@@ -62,6 +62,7 @@ def _alert(state: AlertState, severity: str, ends: float) -> dict[str, Any]:
         "inspect": f"latentwatch inspect {state.id[:12]}",
         "last_seen_at": state.last_seen_at,
         "idempotency_key": f"{state.id}/{state.status}/{state.severity}",
+        "trace_id": state.traceparent.split("-")[1] if state.traceparent else "",
     }
     return {
         "labels": {

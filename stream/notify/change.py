@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,8 @@ class AlertState:
         RFC 3339, UTC, nine digits of a second: the order of the text is the order of time.
     data : mapping
         The data of the CloudEvent.
+    traceparent : str, optional
+        W3C trace parent of the span that sent it, from a worker with traces.
     """
 
     id: str
@@ -33,6 +36,7 @@ class AlertState:
     severity: str
     last_seen_at: str
     data: Mapping[str, Any]
+    traceparent: str | None = None
 
     @property
     def moment(self) -> tuple[str, bool]:
@@ -53,7 +57,9 @@ class Notification:
         return f"{self.state.id}/{self.state.status}/{self.state.severity}"
 
 
-def alert_state(value: bytes | None) -> AlertState | None:
+def alert_state(
+    value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
+) -> AlertState | None:
     """The state that a record of the alerts topic holds; None for a deleted alert.
 
     Raises
@@ -76,7 +82,17 @@ def alert_state(value: bytes | None) -> AlertState | None:
     if not all(isinstance(field, str) for field in (id_, *fields)):
         raise ValueError("no event of an alert: id, status, severity, last_seen_at must be text")
     status, severity, last_seen_at = fields
-    return AlertState(id_, status, severity, last_seen_at, data)
+    trace = traceparent_of(headers)
+    return AlertState(id_, status, severity, last_seen_at, data, trace)
+
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def traceparent_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """The trace parent among the headers of a record; one that is malformed does not count."""
+    raw = dict(headers).get("traceparent")
+    return raw.decode() if raw is not None and _TRACEPARENT.fullmatch(raw) else None
 
 
 def changes(previous: AlertState | None, state: AlertState) -> Notification | None:

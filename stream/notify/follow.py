@@ -126,7 +126,7 @@ class Follower:
 
     def _state(self, record: Any) -> AlertState | None:
         try:
-            return alert_state(record.value)
+            return alert_state(record.value, record.headers)
         except ValueError as error:
             self._log.warning(
                 "passed over a record that is no alert: see who else writes into the topic",

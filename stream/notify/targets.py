@@ -126,6 +126,8 @@ class WebhookTarget:
             TIMESTAMP_HEADER: now,
             SIGNATURE_HEADER: sign(self._secret, now, content),
         }
+        if notification.state.traceparent is not None:
+            headers["traceparent"] = notification.state.traceparent
         await _post(self._url, content, headers, self._timeout)
 
     async def refresh(self, firing: Sequence[AlertState]) -> None:

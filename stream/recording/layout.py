@@ -46,7 +46,7 @@ COLUMNS: tuple[pa.Field, ...] = (
     pa.field("row", pa.int32(), nullable=False),
     pa.field("predicted_class", pa.int32(), nullable=False),
     pa.field("input_ref", pa.string()),
-    # of the message: the same for all of its rows
+    # of the message: the same for all of its rows, but for a traceparent that may be the row's own
     pa.field("event_id", pa.string(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
     pa.field("time", pa.string(), nullable=False),

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from producers.wire import Limits, WireError, decode, read_end
 from stream.errors import RecordingError, TopicError
+from stream.fetched import read_within_bounds
 from stream.settings import Settings
 from stream.topics import partition_count
 
@@ -54,6 +55,7 @@ class Recorder:
         self._positions = positions
         self._wanted = None if partitions is None else set(partitions)
         self._limits = Limits(value_bytes=settings.max_message_bytes)
+        read_within_bounds(settings.max_message_bytes)
         self._topic = settings.topics().activations
         self._log = structlog.get_logger("latentwatch.record")
         self.messages = 0

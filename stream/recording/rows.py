@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from producers.wire import ActivationBatch
+from producers.wire import ActivationBatch, traces_of
 from stream.hours import HOUR_NS
 
 from .layout import ACTIVATION, FilePlace, Flush, file_schema
@@ -121,6 +121,12 @@ def _table(place: FilePlace, group: _Group, slices: list[_Slice], files: list[st
         index = np.repeat(np.arange(len(values), dtype=np.int32), counts)
         return pa.array(values, kind).take(pa.array(index))
 
+    def traces() -> pa.Array:
+        if all(batch.traceparents is None for batch in batches):
+            return repeated([batch.traceparent for batch in batches], pa.string())
+        own = [text for o in slices for text in o.texts(o.message.batch.row_traceparents)]
+        return pa.array(own, pa.string())
+
     event_times = numbers(pa.int64(), [o.pick(o.message.batch.event_time_ns) for o in slices])
     positions = [np.arange(len(one)) if one.rows is None else one.rows for one in slices]
     columns: list[pa.Array] = [
@@ -134,7 +140,7 @@ def _table(place: FilePlace, group: _Group, slices: list[_Slice], files: list[st
         repeated([batch.event_id for batch in batches], pa.string()),
         repeated([batch.source for batch in batches], pa.string()),
         repeated([batch.time for batch in batches], pa.string()),
-        repeated([batch.traceparent for batch in batches], pa.string()),
+        traces(),
         repeated([batch.shard for batch in batches], pa.string()),
     ]
     schema = file_schema(
@@ -169,6 +175,8 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
     request_ids = table["request_id"].to_pylist()
     has_refs = table["input_ref"].null_count < table.num_rows
     input_refs = table["input_ref"].to_pylist() if has_refs else None
+    has_traces = table["traceparent"].null_count < table.num_rows
+    traces = table["traceparent"].to_pylist() if has_traces else None
     layers = {
         field.name.removeprefix(ACTIVATION): layer_values(table[field.name])
         for field in table.schema
@@ -177,7 +185,7 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
     first = pa.array(starts)
     told = {
         name: table[name].take(first).to_pylist()
-        for name in ("event_id", "source", "time", "traceparent", "shard")
+        for name in ("event_id", "source", "time", "shard")
     }
     for index, (start, stop) in enumerate(zip(starts, stops, strict=True)):
         refs = input_refs[start:stop] if input_refs else None
@@ -189,6 +197,7 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
             event_time_ns=event_time_ns[start:stop],
             request_ids=request_ids[start:stop],
             input_refs=refs if _says_something(refs) else None,
+            **traces_of(traces[start:stop] if traces else [])._asdict(),
             **{name: values[index] for name, values in told.items()},
         )
         message = RecordedMessage(int(partition[start]), int(offsets[start]), batch)
@@ -204,6 +213,7 @@ def whole(pieces: list[Piece]) -> RecordedMessage:
     order = np.argsort(np.concatenate([piece.rows for piece in pieces]), kind="stable")
     ids = [text for batch in batches for text in batch.request_ids]
     refs = [ref for batch in batches for ref in batch.input_refs or [None] * len(batch)]
+    traces = [text for batch in batches for text in batch.row_traceparents]
     joined = replace(
         first.batch,
         activations={
@@ -214,6 +224,7 @@ def whole(pieces: list[Piece]) -> RecordedMessage:
         event_time_ns=np.concatenate([batch.event_time_ns for batch in batches])[order],
         request_ids=[ids[i] for i in order],
         input_refs=[refs[i] for i in order] if _says_something(refs) else None,
+        **traces_of([traces[i] for i in order])._asdict(),
     )
     return first._replace(batch=joined)
 

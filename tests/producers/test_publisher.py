@@ -130,7 +130,7 @@ def test_a_publisher_that_never_started_can_be_flushed_and_closed() -> None:
         (({"x": np.ones((3, 1))}, [0, 1, 2]), {"request_ids": ["a"]}),
         (({"x": np.ones((3, 1))}, [0, 1, 2]), {"event_time_ns": 12}),
         (({"x": np.ones((3, 1))}, [0, 1, 2]), {"input_refs": [1, 2, 3]}),
-        (({"x": np.ones((3, 1))}, [0, 1, 2]), {"traceparent": "x"}),
+        (({"x": np.ones((3, 1))}, [0, 1, 2]), {"traceparent": ["x"]}),
         (({"x": object()}, [0, 1, 2]), {}),
     ],
 )

@@ -63,6 +63,7 @@ def ids_of(found: list[tuple[bytes, ActivationBatch]]) -> list[str]:
 @pytest.mark.broker
 def test_rows_arrive_as_they_were_published(kafka_bootstrap: str, topic: str) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traces = [trace, None, trace.replace("3331", "3332")]
     with BackgroundPublisher(
         kafka_bootstrap, "signs", "3", topic=topic, datatype="FP32", source="/svc", shard="a"
     ) as publisher:
@@ -72,13 +73,14 @@ def test_rows_arrive_as_they_were_published(kafka_bootstrap: str, topic: str) ->
             request_ids=["r0", "r1", "ü"],
             event_time_ns=np.arange(3) + 10**18,
             input_refs=["s3://0", None, None],
-            traceparent=trace,
+            traceparent=traces,
         )
 
     [(key, batch)] = asyncio.run(read(kafka_bootstrap, topic, 3))
     assert key == b"signs/3/a"
     assert (batch.model, batch.version, batch.source, batch.shard) == ("signs", "3", "/svc", "a")
-    assert (batch.request_ids, batch.traceparent) == (["r0", "r1", "ü"], trace)
+    assert batch.request_ids == ["r0", "r1", "ü"]
+    assert (batch.traceparent, batch.row_traceparents) == (trace, traces)
     assert batch.input_refs == ["s3://0", None, None]
     assert batch.predicted.tolist() == [4, 5, 6]
     assert batch.event_time_ns.tolist() == [10**18, 10**18 + 1, 10**18 + 2]

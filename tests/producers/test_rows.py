@@ -71,6 +71,34 @@ def test_a_link_that_cannot_be_sent_is_left_out() -> None:
     assert make_rows([*"abcde"], input_refs=refs).input_refs == ["s3://a", *[None] * 4]
 
 
+def trace(number: int) -> str:
+    return f"00-{number:032x}-{number:016x}-01"
+
+
+def test_a_trace_serves_all_rows_or_each_has_its_own() -> None:
+    assert make_rows(["a", "b"], traceparent=trace(1)).traceparents == [trace(1)] * 2
+    assert make_rows(["a", "b"], traceparent=[None, trace(2)]).traceparents == [None, trace(2)]
+    assert make_rows(["a", "b"]).traceparents is None
+
+
+def test_a_malformed_trace_costs_no_row() -> None:
+    assert make_rows(["a"], traceparent="00-0-0-0").traceparents is None
+    assert make_rows(["a", "b"], traceparent=[trace(10).upper(), trace(10)]).traceparents == [
+        None,
+        trace(10),
+    ]
+
+
+def test_rows_without_a_trace_join_those_with_one() -> None:
+    parts = [make_rows(["a"]), make_rows(["b"], traceparent=trace(1)), make_rows(["c"])]
+
+    whole = join(parts)
+
+    assert whole.traceparents == [None, trace(1), None]
+    assert whole.pick([2, 1]).traceparents == [None, trace(1)]
+    assert join([parts[0], parts[2]]).traceparents is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -97,7 +125,9 @@ def test_a_link_that_cannot_be_sent_is_left_out() -> None:
         {"event_time_ns": "now"},
         {"input_refs": ["a"]},
         {"input_refs": ["a", 1]},
-        {"traceparent": "not a trace"},
+        {"traceparent": [None]},
+        {"traceparent": ["x", 1]},
+        {"traceparent": 5},
     ],
 )
 def test_wrong_arguments_raise(changes: dict[str, Any]) -> None:
@@ -163,12 +193,13 @@ def test_values_beyond_float32_count_as_not_finite() -> None:
 def test_cut_rows_join_to_what_they_were(first: int, second: int) -> None:
     start, stop = sorted((first, second))
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    rows = make_rows([*"abcdef"], input_refs=[*"uvwxyz"], traceparent=trace)
+    traces = [trace, None, trace, None, None, trace]
+    rows = make_rows([*"abcdef"], input_refs=[*"uvwxyz"], traceparent=traces)
 
     whole = join([rows.cut(0, start), rows.cut(start, stop), rows.cut(stop, 6)])
 
     assert (whole.request_ids, whole.input_refs) == (rows.request_ids, rows.input_refs)
-    assert whole.traceparent == trace
+    assert whole.traceparents == traces
     for name in ("predicted", "event_time_ns"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(rows, name))
     np.testing.assert_array_equal(whole.activations["x"], rows.activations["x"])

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from producers.wire import ActivationBatch, EncodeError, Limits, decode, encode
+from producers.wire import ActivationBatch, EncodeError, Limits, decode, encode, traces_of
 
 MakeBatch: TypeAlias = Callable[..., ActivationBatch]
 
@@ -38,13 +38,35 @@ def test_a_batch_survives_the_wire(make_batch: MakeBatch) -> None:
     assert_same(batch, decode(value, headers, key=key))
 
 
+def test_rows_of_several_traces_say_theirs(make_batch: MakeBatch) -> None:
+    one, other = (f"00-{n:032x}-{n:016x}-01" for n in (1, 2))
+    batch = make_batch(**traces_of([None, one, other, other, None])._asdict())
+
+    _, value, headers = encode(batch)
+    back = decode(value, headers)
+
+    assert dict(headers)["ce_traceparent"].decode() == one
+    assert dict(headers)["ce_traceparents"].decode() == f",{one},{other},{other},"
+    assert back.row_traceparents == [None, one, other, other, None]
+
+
+def test_rows_of_one_trace_say_it_once(make_batch: MakeBatch) -> None:
+    one = f"00-{1:032x}-{1:016x}-01"
+    batch = make_batch(**traces_of([one] * 5)._asdict())
+
+    _, value, headers = encode(batch)
+
+    assert "ce_traceparents" not in dict(headers)
+    assert decode(value, headers).row_traceparents == [one] * 5
+
+
 def test_without_options_nothing_optional_is_written(make_batch: MakeBatch) -> None:
     batch = make_batch(input_refs=None, traceparent=None, shard=None)
 
     key, value, headers = encode(batch)
 
     assert key == b"signs/3.1"
-    assert "ce_traceparent" not in dict(headers)
+    assert not {"ce_traceparent", "ce_traceparents"} & dict(headers).keys()
     assert b"input_refs" not in value
     assert_same(batch, decode(value, headers, key=key))
 
@@ -258,6 +280,10 @@ def test_ids_and_times_have_defaults(make_batch: MakeBatch) -> None:
         ({"event_id": "e" * 257}, "event id"),
         ({"time": "yesterday"}, "RFC 3339"),
         ({"traceparent": "00-0-0-0"}, "traceparent"),
+        ({"traceparents": ["00-0-0-0", *[None] * 4]}, "traceparent"),
+        ({"traceparents": [None] * 4}, "traceparents: give 5"),
+        ({"traceparents": [None, [], None, None, None]}, "traceparents: give 5"),
+        ({"traceparents": "00000"}, "traceparents: give 5"),
         ({"activations": {}}, "layers"),
         ({"activations": {"x": [[1.0]] * ROWS}}, "layer x: give a numpy array"),
         ({"activations": {"x": np.ones((ROWS, 1))}}, "layer x: give a numpy array"),

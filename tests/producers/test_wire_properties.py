@@ -59,6 +59,7 @@ def batches(draw: st.DrawFn) -> ActivationBatch:
         event_id=draw(ATTRIBUTES),
         time=draw(st.datetimes(timezones=st.just(None))).isoformat() + "Z",
         traceparent=draw(TRACEPARENTS),
+        traceparents=draw(st.none() | st.lists(TRACEPARENTS, min_size=rows, max_size=rows)),
         shard=draw(st.none() | NAMES),
         bfloat16=bfloat16,
     )
@@ -78,6 +79,7 @@ def test_every_batch_comes_back_bit_by_bit(batch: ActivationBatch) -> None:
     for name in ("model", "version", "source", "event_id", "time", "traceparent", "shard"):
         assert getattr(back, name) == getattr(batch, name)
     assert (back.request_ids, back.input_refs) == (batch.request_ids, batch.input_refs)
+    assert back.traceparents == batch.traceparents
     assert back.bfloat16 == batch.bfloat16
     assert bits(back.predicted) == bits(batch.predicted)
     assert bits(back.event_time_ns) == bits(batch.event_time_ns)
@@ -120,6 +122,7 @@ HEADERS = st.lists(
                 "ce_modelname",
                 "ce_modelversion",
                 "ce_traceparent",
+                "ce_traceparents",
                 "content-type",
                 "inference-header-content-length",
             ]

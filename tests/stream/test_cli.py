@@ -227,10 +227,13 @@ def test_data_that_cannot_be_evaluated_is_one_line(
 
 
 COMMANDS = [
-    (), ("baseline",), ("baseline", "diff"), ("baseline", "fit"), ("baseline", "show"),
-    ("bench",), ("broker",), ("demo",), ("evaluate",), ("export",), ("export", "violations"),
+    (), ("acls",), ("baseline",), ("baseline", "diff"), ("baseline", "fit"),
+    ("baseline", "keygen"), ("baseline", "show"), ("baseline", "sign"), ("baseline", "verify"),
+    ("bench",), ("broker",), ("dashboard",), ("demo",), ("evaluate",), ("export",),
+    ("export", "violations"),
     ("import",), ("import", "data-capture"), ("import", "debugger"), ("import", "kserve"),
-    ("inspect",), ("layers",), ("notify",), ("record",), ("replay",), ("topics",), ("worker",),
+    ("inspect",), ("layers",), ("notify",), ("record",), ("replay",), ("topics",),
+    ("traces",), ("worker",),
 ]  # fmt: skip
 
 

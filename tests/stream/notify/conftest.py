@@ -37,7 +37,8 @@ def alert_data(id_: str = "f69680d32f1df1bb", minute: int = 0, **changes: Any) -
 
 def state_of(*words: Any, **changes: Any) -> AlertState:
     """The same, as it is read from the topic."""
-    state = alert_state(orjson.dumps({"data": alert_data(*words, **changes)}))
+    headers = changes.pop("headers", [])
+    state = alert_state(orjson.dumps({"data": alert_data(*words, **changes)}), headers)
     assert state is not None
     return state
 

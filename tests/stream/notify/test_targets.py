@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from stream.notify.alertmanager import firing_alert
 from stream.notify.change import AlertState, Notification
 from stream.notify.errors import DeliveryError
 from stream.notify.parse import parse_target
@@ -58,6 +59,17 @@ def test_a_webhook_is_sent_the_alert_and_the_words(server: Any, state: MakeState
     assert content["previous"] == {"status": "firing", "severity": "warning"}
     assert content["alert"] == state(severity="critical").data
     assert "latentwatch inspect" in content["text"]
+
+
+def test_the_trace_of_an_alert_is_passed_on(server: Any, state: MakeState) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for headers in ([("traceparent", trace.encode())], [("traceparent", b"x\r\ny: z")], []):
+        tell(webhook(server), Notification(state(headers=headers)))
+
+    assert [got.headers.get("traceparent") for got in server.received] == [trace, None, None]
+    alert = firing_alert(state(headers=[("traceparent", trace.encode())]), NOW, 60)
+    assert alert["annotations"]["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    assert "trace_id" not in firing_alert(state(), NOW, 60)["annotations"]
 
 
 def test_the_check_of_the_docs_takes_genuine_webhooks_alone(server: Any, state: MakeState) -> None:

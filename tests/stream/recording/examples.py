@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from producers.wire import ActivationBatch
+from producers.wire import ActivationBatch, traces_of
 from stream.hours import HOUR_NS
 from stream.recording import RecordedMessage
 from stream.recording.files import RecordingFiles
@@ -64,6 +64,7 @@ def plain(one: RecordedMessage) -> tuple[Any, ...]:
     return (
         (one.partition, one.offset, batch.model, batch.version),
         (batch.event_id, batch.source, batch.time, batch.traceparent, batch.shard),
+        list(batch.row_traceparents),
         (list(batch.request_ids), refs if any(ref is not None for ref in refs) else None),
         (batch.predicted.dtype, batch.predicted.tobytes()),
         (batch.event_time_ns.dtype, batch.event_time_ns.tobytes()),
@@ -85,7 +86,7 @@ def by_partition(messages: Iterable[RecordedMessage]) -> dict[int, list[tuple[An
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+TRACES = [f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333{n}-00" for n in range(2)]
 
 # a form is a layer's type and width
 LAYERS = st.dictionaries(
@@ -125,7 +126,9 @@ def batches(draw: st.DrawFn, service: tuple[str, str, dict[str, Any]]) -> Activa
         source=draw(TEXTS),
         event_id=draw(TEXTS),
         time="2025-12-29T10:00:00Z",
-        traceparent=draw(st.none() | st.just(TRACE)),
+        **traces_of(
+            draw(st.lists(st.sampled_from([None, *TRACES]), min_size=rows, max_size=rows))
+        )._asdict(),
         shard=draw(st.none() | st.just("a")),
         bfloat16=frozenset(name for name, (kind, _) in forms.items() if kind == "bfloat16"),
     )

@@ -1,0 +1,35 @@
+"""Traces: from an alert to the requests that it names, and where the time went on the way.
+
+Off by default; OpenTelemetry is imported only where the setting `traces` is true.
+"""
+
+from __future__ import annotations
+
+from stream.errors import SettingsError
+from stream.settings import Settings
+
+from .untraced import BatchTrace, Traces
+
+__all__ = ["BatchTrace", "Traces", "make_traces"]
+
+
+def make_traces(settings: Settings) -> Traces:
+    """Return one that makes spans, where the settings ask for it, and else one that does not.
+
+    Raises
+    ------
+    SettingsError
+        OpenTelemetry is missing.
+    """
+    if not settings.traces:
+        return Traces()
+    try:
+        from .worker import WorkerTraces
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "opentelemetry":
+            raise
+        raise SettingsError(
+            "traces needs the extra traces: pip install 'latentwatch[traces]', or set traces to "
+            "false"
+        ) from error
+    return WorkerTraces(settings)
