@@ -1,32 +1,57 @@
-# The command `latentwatch` with what a worker needs (neither demo nor tests).
+# The command `latentwatch` for worker, dashboard, notify, record and inspect:
 #
 #   docker build -t latentwatch .
 #
-# PyPI's torch brings some 2.5 GB of GPU libraries that a worker does not use. To leave them out,
-# give the address of PyTorch's index of CPU wheels (see its installation page):
+# None of these needs torch, so it is left out: it is the inference side's, and by far the largest
+# package. The demo has an inference side, and a target of its own:
 #
-#   docker build -t latentwatch --build-arg PIP_EXTRA_INDEX_URL=<index> .
-FROM python:3.11-slim
+#   docker build -t latentwatch-demo --target demo .
+#
+# On x86-64, PyPI's torch brings some 2.5 GB of GPU libraries that nothing here uses. To leave them
+# out, name PyTorch's index of CPU wheels (see its installation page):
+#
+#   docker build -t latentwatch-demo --target demo --build-arg PIP_EXTRA_INDEX_URL=<index> .
 
-ARG PIP_EXTRA_INDEX_URL=""
+FROM python:3.11-slim-trixie AS build
 ENV PIP_NO_CACHE_DIR=1 \
-    PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
-    OMP_NUM_THREADS=1
-
-WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/latentwatch
+ENV PATH=/opt/latentwatch/bin:$PATH
+WORKDIR /build
+# first what rarely changes
+COPY pyproject.toml constraints.txt deploy/docker/requirements.py ./
+RUN python requirements.py --without torch metrics notify dashboard record > service.txt \
+ && pip install --constraint constraints.txt --requirement service.txt
+COPY README.md LICENSE ./
 COPY detector ./detector
 COPY producers ./producers
 COPY stream ./stream
-RUN pip install --constraint constraints.txt '.[metrics]'
+RUN pip install --no-deps .
 
-# No shell, no home, no rights: it needs none to read a topic and write another.
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin latentwatch
+FROM build AS build-demo
+ARG PIP_EXTRA_INDEX_URL=""
+RUN python requirements.py demo > demo.txt \
+ && pip install --constraint constraints.txt --requirement demo.txt
+
+FROM python:3.11-slim-trixie AS runtime
+# No shell, no home, no rights: it needs none to read a topic and write another. The two folders
+# give their owner to the volumes that are mounted there.
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin latentwatch \
+ && install --directory --owner latentwatch --mode 0700 /var/lib/latentwatch \
+ && install --directory --owner latentwatch --mode 0755 /demo
+ENV PATH=/opt/latentwatch/bin:$PATH \
+    HOME=/tmp \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    OMP_NUM_THREADS=1
 USER 10001
 WORKDIR /tmp
-
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["latentwatch"]
 CMD ["worker"]
+
+FROM runtime AS demo
+COPY --from=build-demo /opt/latentwatch /opt/latentwatch
+
+FROM runtime AS service
+COPY --from=build /opt/latentwatch /opt/latentwatch

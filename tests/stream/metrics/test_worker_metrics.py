@@ -16,6 +16,7 @@ from stream.health import Health
 from stream.lane import LaneKey
 from stream.metrics import LaneReport
 from stream.metrics.names import MOST_NAMES
+from stream.metrics.publisher import PublisherCollector
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.processor import Incoming, Processor
@@ -200,7 +201,7 @@ def names_of(text: str) -> set[str]:
 def known_names(metrics: WorkerMetrics) -> set[str]:
     """Names of all series, those of labelled metrics without any series as well."""
     found = set()
-    for family in metrics.registry.collect():
+    for family in (*metrics.registry.collect(), *PublisherCollector().collect()):
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
         found |= {family.name + end for end in suffixes.get(family.type, [""])}
     return found
