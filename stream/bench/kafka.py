@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +15,11 @@ from stream.recording.files import RecordingFiles
 from stream.recording.recorder import Recorder
 from stream.recording.writer import RecordingWriter
 from stream.replay.kafka import Replay
-from stream.replay.lag import WorkerLag
 from stream.replay.pace import Pace
 from stream.settings import Settings
 from stream.topics import create_topics
 
+from .fleet import caught_up, workers
 from .traffic import BenchTraffic
 
 __all__ = ["replaying"]
@@ -31,7 +28,6 @@ Figures = dict[str, float]
 Say = Callable[[str], None]
 
 MESSAGES = 3_000
-PATIENCE_SECONDS = 300.0
 
 
 def replaying(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
@@ -65,7 +61,9 @@ def replaying(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
         say("recording them")
         found["recorded_per_second"] = rows / _record(settings, str(folder / "second"))
         say("a worker takes them in")
-        found["taken_by_worker_per_second"] = rows / _work(settings, folder, count)
+        with workers(settings, folder):
+            _, seconds = asyncio.run(caught_up(settings, {0: count}))
+        found["taken_by_worker_per_second"] = rows / seconds
     found["bytes_per_message"] = float(len(encode(messages[0].batch).value))
     return found
 
@@ -78,39 +76,3 @@ def _record(settings: Settings, url: str) -> float:
     started = time.perf_counter()
     asyncio.run(recorder.run(asyncio.Event(), until_end=True))
     return time.perf_counter() - started
-
-
-def _work(settings: Settings, folder: Path, count: int) -> float:
-    """Seconds from the first commit of a worker until it has committed everything.
-
-    Its start is left out: a consumer group takes seconds to come together.
-    """
-    with (folder / "worker.log").open("wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "stream.cli", "worker"],
-            env={**os.environ, **settings.environment()},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        return asyncio.run(_watch(settings, count))
-    finally:
-        worker.terminate()
-        worker.wait(60)
-
-
-async def _watch(settings: Settings, count: int) -> float:
-    """Scaled to all messages from those that came after the first commit."""
-    ends = {0: count}
-    deadline = time.perf_counter() + PATIENCE_SECONDS
-    first: tuple[float, int] | None = None
-    async with WorkerLag(settings) as lag:
-        while time.perf_counter() < deadline:
-            left = await lag.messages(ends)
-            now = time.perf_counter()
-            if left < count and first is None:
-                first = (now, left)
-            if not left and first is not None:
-                return (now - first[0]) * count / max(first[1], 1)
-            await asyncio.sleep(0.02)
-    raise TimeoutError("the worker did not get through: see worker.log")

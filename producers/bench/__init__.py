@@ -1,0 +1,1 @@
+"""What capturing and publishing cost an inference service; needs the extra `bench`."""

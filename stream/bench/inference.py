@@ -1,0 +1,38 @@
+"""What watching costs an inference service: measured by its own side, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from stream.broker import KafkaBroker
+from stream.settings import Settings
+from stream.topics import create_topics
+
+__all__ = ["overhead"]
+
+
+def overhead(folder: Path, say: Callable[[str], None], seconds: float = 90.0) -> dict[str, float]:
+    """Hook and publisher on a ResNet-18; nothing without the extra `bench`."""
+    if importlib.util.find_spec("torchvision") is None:
+        say("torchvision is missing: pip install 'latentwatch[bench]'")
+        return {}
+    say("starting a broker")
+    with KafkaBroker() as broker:
+        asyncio.run(create_topics(Settings(bootstrap_servers=broker.bootstrap_servers)))
+        say(f"forward passes, {seconds:g} s")
+        done = subprocess.run(
+            [sys.executable, "-m", "producers.bench", broker.bootstrap_servers, str(seconds)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
