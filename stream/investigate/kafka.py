@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from producers.wire import Limits, WireError, decode
 from stream.errors import BrokerError
+from stream.fetched import read_within_bounds
 from stream.recording import RecordedMessage
 from stream.settings import Settings
 
@@ -68,6 +69,7 @@ class KafkaMessages:
         self._settings, self._lane = settings, (model, version)
         self._place = TopicPartition(settings.topics().activations, partition)
         self._limits = Limits(value_bytes=settings.max_message_bytes)
+        read_within_bounds(settings.max_message_bytes)
 
     @property
     def name(self) -> str:
