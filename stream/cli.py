@@ -18,6 +18,7 @@ from .cli_bench import bench
 from .cli_dashboard import dashboard
 from .cli_demo import demo
 from .cli_evaluate import evaluate
+from .cli_experiment import experiment
 from .cli_group import Group
 from .cli_import import export_group, import_group
 from .cli_investigate import inspect, layers
@@ -43,6 +44,7 @@ main.add_command(bench)
 main.add_command(dashboard)
 main.add_command(demo)
 main.add_command(evaluate)
+main.add_command(experiment)
 main.add_command(export_group)
 main.add_command(import_group)
 main.add_command(inspect)

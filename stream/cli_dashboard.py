@@ -74,6 +74,7 @@ def dashboard(
     from .dashboard.options import Options, read_token
     from .dashboard.run import run_dashboard
     from .logs import configure_logs
+    from .security.connection import check_connection
 
     token = read_token(token_file) if token_file else os.environ.get(f"{PREFIX}_TOKEN", "").strip()
     proxies = tuple(_network(text) for text in trusted_proxies)
@@ -81,6 +82,7 @@ def dashboard(
     chosen = Options(token=token, trusted_proxies=proxies, allowed_hosts=names, **options)
     settings = load_settings(settings_file)
     configure_logs(settings)
+    check_connection(settings, "dashboard")
     run_dashboard(settings, chosen, lambda url: click.echo(f"the dashboard is at {url}"))
 
 

@@ -220,8 +220,8 @@ def inspect(
     need_extra("pyarrow", "matplotlib", "sklearn", "jinja2")
     use_one_thread()
     from .investigate import judge_again, rows_around
-    from .investigate.inputs import InputPictures
     from .investigate.report import make_report, refuse_overwriting, write_report
+    from .pictures import InputPictures
     from .security.connection import check_connection
 
     refuse_overwriting(out, force=force)

@@ -26,6 +26,8 @@ MOST_PICTURES = 12
 
 TIMEOUT_SECONDS = 10.0
 
+_WEB = ("http", "https")
+
 STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 """Object stores that fsspec may be asked for."""
 
@@ -56,33 +58,39 @@ class InputPictures:
         return found
 
     def _picture(self, reference: str) -> str | None:
+        found = self.open(reference)
+        return f"data:{found[0]};base64,{b64encode(found[1]).decode()}" if found else None
+
+    def open(self, reference: str) -> tuple[str, bytes] | None:
+        """Media type and bytes of one picture; None if it cannot, or must not, be had."""
         try:
             content = self._content(reference)
         except Exception:
-            # whatever a reference or a store comes up with: the report does without the picture
+            # whatever a reference or a store comes up with: one does without the picture
             return None
         kind = media_type(content)
         if kind is None or len(content) > MOST_BYTES:
             return None
-        return f"data:{kind};base64,{b64encode(content).decode()}"
+        return kind, content
 
     def _content(self, reference: str) -> bytes:
         """At most one byte more than `MOST_BYTES`; nothing where it must not be read."""
         if "::" in reference:
             return b""
         parts = urlsplit(reference)
-        if parts.scheme in ("", "file"):
-            return self._local(unquote(parts.path) if parts.scheme else reference)
+        if parts.scheme == "file":
+            return self._local(unquote(parts.path))
+        if parts.scheme not in (*_WEB, *STORES):
+            # a path, or a name of the service's own making: below the folder it is a path as well
+            return self._local(reference)
         if not self.fetch:
             return b""
-        if parts.scheme in ("http", "https"):
+        if parts.scheme in _WEB:
             with urllib.request.urlopen(reference, timeout=TIMEOUT_SECONDS) as response:
                 return bytes(response.read(MOST_BYTES + 1))
-        if parts.scheme in STORES:
-            opened: Any = fsspec.open(reference, "rb")
-            with opened as file:
-                return bytes(file.read(MOST_BYTES + 1))
-        return b""
+        opened: Any = fsspec.open(reference, "rb")
+        with opened as file:
+            return bytes(file.read(MOST_BYTES + 1))
 
     def _local(self, path: str) -> bytes:
         if self.folder is None:

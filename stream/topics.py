@@ -17,7 +17,14 @@ from aiokafka.errors import KafkaError
 from .errors import BrokerError, TopicError
 from .settings import Settings
 
-__all__ = ["Outcome", "TopicSpec", "create_topics", "partition_count", "topic_specs"]
+__all__ = [
+    "Outcome",
+    "TopicSpec",
+    "create_topics",
+    "partition_count",
+    "partition_counts",
+    "topic_specs",
+]
 
 Outcome = Literal["created", "exists"]
 
@@ -174,14 +181,25 @@ async def partition_count(settings: Settings, topic: str) -> int:
     TopicError
         If there is no such topic.
     """
-    async with _admin(settings) as admin:
-        counts = _partition_counts(await admin.describe_topics([topic]))
+    counts = await partition_counts(settings, [topic])
     if topic not in counts:
         raise TopicError(
             f"there is no topic {topic!r}: check topic_prefix, or create it with "
             "`latentwatch topics`"
         )
     return counts[topic]
+
+
+async def partition_counts(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
+    """Partitions of those of the topics that exist and have their leaders.
+
+    Raises
+    ------
+    BrokerError
+        If no broker answers.
+    """
+    async with _admin(settings) as admin:
+        return _partition_counts(await admin.describe_topics(list(topics)))
 
 
 @asynccontextmanager

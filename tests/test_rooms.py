@@ -17,6 +17,7 @@ MOST_LINES = 400
 DETECTOR_MAY = {"numpy", "scipy", "torch", "safetensors", "fsspec", "orjson", "detector"}
 EXTRAS = {
     "art",
+    "chaoslib",
     "matplotlib",
     "PIL",
     "jgo",
@@ -82,7 +83,7 @@ def test_the_detector_imports_mathematics_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if is_within(p, "producers")], ids=name_of)
 def test_producers_know_neither_the_detector_nor_the_service(path: Path) -> None:
-    if not is_within(path, "producers", "signs"):
+    if not (is_within(path, "producers", "signs") or is_within(path, "producers", "chaos")):
         # it runs in other people's services: no command line, no extra
         assert not tops(path) & ({"detector", "stream", "faust", "click", "rich"} | EXTRAS)
     else:
@@ -96,8 +97,10 @@ def test_the_service_knows_of_producers_only_their_messages(path: Path) -> None:
 
 
 NEED_EXTRAS = [
+    ("producers", "chaos"),
     ("producers", "signs"),
     ("stream", "broker"),
+    ("stream", "chaos"),
     ("stream", "dashboard"),
     ("stream", "demo"),
     ("stream", "importers"),

@@ -32,6 +32,8 @@ class DemoPlan:
     seed : int
     training_images, epochs, validation_images : int
         Size of the network's training and of the baseline.
+    dashboard : bool
+        Whether to show it in a browser meanwhile.
     """
 
     out: Path
@@ -45,6 +47,7 @@ class DemoPlan:
     training_images: int
     epochs: int
     validation_images: int
+    dashboard: bool = True
 
     @property
     def requests(self) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import importlib.util
 import secrets
-import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import Progress
@@ -22,6 +22,8 @@ from stream.errors import StreamError
 from stream.settings import Settings
 from stream.topics import create_topics, topic_specs
 
+from .child import guarded
+from .dashboard import InputFiles, open_in_browser, running_dashboard
 from .plan import MODEL, VERSION, DemoPlan
 from .report import print_report, write_outputs
 from .subscribe import Outputs, collect
@@ -31,8 +33,6 @@ __all__ = ["run_demo"]
 
 IDLE_SECONDS = 3.0
 """The demo's worker closes the last hours soon after the last request."""
-
-STOP_SECONDS = 20.0
 
 
 def run_demo(plan: DemoPlan, console: Console) -> Verdict:
@@ -50,17 +50,27 @@ def run_demo(plan: DemoPlan, console: Console) -> Verdict:
         settings = _settings(plan, broker.bootstrap_servers, _prefix(broker))
         if broker.kind != "mock":
             asyncio.run(create_topics(settings))
-        console.rule("2  a network that reads traffic signs")
-        _signs(plan.prepare_arguments())
-        console.rule("3  its baseline")
-        layers = _fit(plan, settings, console)
-        console.rule(f"4  {plan.hours} hours of requests, with an attack in the last but one")
-        with _worker(settings, plan.out / "worker.log") as worker:
-            topic = settings.topics().activations
-            _signs(plan.play_arguments(broker.bootstrap_servers, topic))
-            outputs = _collect(plan, settings, layers, worker, console)
-    console.rule("5  what latentwatch saw")
-    return _report(plan, outputs, layers[0], console)
+        with _dashboard(plan, settings, console) as url:
+            return _watch(plan, settings, url, console)
+
+
+def _watch(plan: DemoPlan, settings: Settings, url: str, console: Console) -> Verdict:
+    """Everything that needs topics: a network, its baseline, traffic, and what is said of it."""
+    console.rule("2  a network that reads traffic signs")
+    _signs(plan.prepare_arguments())
+    console.rule("3  its baseline")
+    layers = _fit(plan, settings, console)
+    console.rule(f"4  {plan.hours} hours of requests, with an attack in the last but one")
+    if url:
+        open_in_browser(url, console)
+    with guarded(["worker"], settings, plan.out / "worker.log") as worker:
+        _play(plan, settings)
+        outputs = _collect(plan, settings, layers, worker, console)
+        console.rule("5  what latentwatch saw")
+        verdict = _report(plan, outputs, layers[0], console)
+        if url:
+            _stay(url, console)
+    return verdict
 
 
 def _settings(plan: DemoPlan, servers: str, prefix: str) -> Settings:
@@ -70,7 +80,18 @@ def _settings(plan: DemoPlan, servers: str, prefix: str) -> Settings:
         application_id=f"{prefix or 'demo-'}worker",
         baselines=str((plan.out / "baselines").resolve()),
         idle_seconds=IDLE_SECONDS,
+        metrics_port=_free_port() if plan.dashboard and _has_metrics() else 0,
     )
+
+
+def _has_metrics() -> bool:
+    return importlib.util.find_spec("prometheus_client") is not None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _prefix(broker: Broker) -> str:
@@ -80,12 +101,48 @@ def _prefix(broker: Broker) -> str:
 
 def _signs(arguments: list[str]) -> None:
     """Run a command of the inference side in its own process, on this terminal."""
-    outcome = subprocess.run([sys.executable, "-m", "producers.signs", *arguments], check=False)
-    if outcome.returncode:
+    with _signs_running(arguments) as process:
+        process.wait()
+
+
+@contextmanager
+def _signs_running(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-m", "producers.signs", *arguments]) as process:
+        yield process
+    if process.returncode:
         raise StreamError(
             f"'python -m producers.signs {arguments[0]}' ended with exit code "
-            f"{outcome.returncode}; its message stands above"
+            f"{process.returncode}; its message stands above"
         )
+
+
+@contextmanager
+def _dashboard(plan: DemoPlan, settings: Settings, console: Console) -> Iterator[str]:
+    """Its address; empty without one."""
+    if not plan.dashboard:
+        yield ""
+        return
+    with running_dashboard(settings, plan.out, console) as url:
+        yield url
+
+
+def _play(plan: DemoPlan, settings: Settings) -> None:
+    """Play the hours; the pictures of attacked signs appear as they are sent."""
+    files = InputFiles(plan.out)
+    topic = settings.topics().activations
+    with _signs_running(plan.play_arguments(settings.bootstrap_servers, topic)) as player:
+        while player.poll() is None:
+            files.write_new()
+            time.sleep(0.1)
+    files.write_new()
+
+
+def _stay(url: str, console: Console) -> None:
+    """On a terminal, keep the dashboard for who looks at it."""
+    if console.is_terminal and sys.stdin.isatty():
+        console.print(f"Enter ends the demo; until then the dashboard is at {url}")
+        with suppress(EOFError, KeyboardInterrupt):
+            input()
 
 
 def _fit(plan: DemoPlan, settings: Settings, console: Console) -> tuple[str, ...]:
@@ -108,28 +165,6 @@ def _fit(plan: DemoPlan, settings: Settings, console: Console) -> tuple[str, ...
         f"{settings.average_run_length:,} requests on average, so the threshold is {threshold:.2f}"
     )
     return tuple(view.name for view in baseline.views)
-
-
-@contextmanager
-def _worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, **settings.environment()}
-    with log.open("wb") as file:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "stream.cli", "worker"],
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C must reach it through us, after the player stopped
-        )
-        try:
-            yield worker
-        finally:
-            worker.send_signal(signal.SIGTERM)
-            try:
-                worker.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
 
 
 def _collect(

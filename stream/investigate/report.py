@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.events import timestamp
+from stream.pictures import InputPictures
 from stream.version import VERSION
 
 from .advice import next_steps
 from .alert import AlertEvent
 from .drawing import draw_map, draw_timeline
 from .errors import InvestigationError
-from .inputs import InputPictures
 from .page import render
 from .suspicion import Suspicion, SuspiciousRequest, weigh
 from .window import Judged

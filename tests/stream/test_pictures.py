@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.investigate.inputs import MOST_BYTES, MOST_PICTURES, InputPictures, media_type
+from stream.pictures import MOST_BYTES, MOST_PICTURES, InputPictures, media_type
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 
@@ -51,6 +51,15 @@ def test_pictures_below_the_folder_are_read_by_any_form_of_their_path(folder: Pa
     place = folder / "day" / "a b.png"
     for reference in ("day/a b.png", str(place), place.as_uri()):
         assert (one(pictures, reference) or "").startswith("data:image/png;base64,iVBOR")
+
+
+def test_references_of_a_services_own_kind_are_paths_below_the_folder(folder: Path) -> None:
+    (folder / "signs:7").mkdir()
+    (folder / "signs:7" / "12").write_bytes(PNG)
+    pictures = InputPictures(folder, fetch=True)
+    assert pictures.open("signs:7/12") == ("image/png", PNG)
+    assert pictures.open("signs:7/../../../secret.png") is None
+    assert InputPictures(fetch=True).open("signs:7/12") is None
 
 
 @pytest.mark.parametrize(

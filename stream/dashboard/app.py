@@ -1,0 +1,120 @@
+"""The web application: pages, probes, metrics and the JSON API."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from stream.version import VERSION
+
+from .access import COOKIE, SESSION_SECONDS, Access, same, session_cookie
+from .api import api
+from .headers import SafeHeaders
+from .metrics import exposition
+from .options import Options
+from .parts import Parts
+
+__all__ = ["make_app"]
+
+STATIC = Path(__file__).parent / "static"
+
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+MOST_FORM_BYTES = 8192
+
+REFUSED_SECONDS = 0.3
+"""A wrong token is told late: guessing takes longer."""
+
+
+def make_app(parts: Parts) -> Callable[..., Any]:
+    """The ASGI application; `parts` need not run."""
+    # the pages that FastAPI would add load scripts from elsewhere
+    app = FastAPI(
+        title="latentwatch dashboard",
+        version=VERSION,
+        description="Detection rates, alerts, flagged requests, dead letters and workers.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        openapi_tags=[{"name": "models"}, {"name": "alerts"}, {"name": "service"}],
+    )
+    app.include_router(api(parts))
+    _add_probes(app, parts)
+    _add_pages(app, parts.options)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    https = parts.options.tls_certificate is not None
+    return SafeHeaders(Access(app, parts.options), https)
+
+
+def _add_probes(app: FastAPI, parts: Parts) -> None:
+    @app.get("/livez", include_in_schema=False)
+    async def livez() -> dict[str, Any]:
+        # whatever fails for good ends the process; the loop answers, so nothing stands still
+        return {"ok": True, "reason": "it answers"}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> JSONResponse:
+        ready, reason = parts.follower.standing.ready
+        return JSONResponse({"ok": ready, "reason": reason}, 200 if ready else 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(exposition(parts), media_type=TEXT_FORMAT)
+
+
+def _add_pages(app: FastAPI, options: Options) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> FileResponse:
+        return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+
+    if not options.token:
+        return
+
+    @app.get("/login", include_in_schema=False)
+    async def login_page() -> FileResponse:
+        return FileResponse(STATIC / "login.html")
+
+    @app.post("/login", include_in_schema=False)
+    async def login(request: Request) -> Response:
+        if not same(await _shown(request), options.token):
+            await asyncio.sleep(REFUSED_SECONDS)
+            return FileResponse(STATIC / "login-refused.html", status_code=401)
+        entered = RedirectResponse("/", status_code=303)
+        entered.set_cookie(
+            COOKIE,
+            session_cookie(options.token, time.time()),
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+        return entered
+
+    @app.post("/logout", include_in_schema=False)
+    async def logout() -> Response:
+        left = RedirectResponse("/login", status_code=303)
+        left.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return left
+
+
+async def _shown(request: Request) -> str:
+    """The token in a form; empty if there is none."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_FORM_BYTES:
+            return ""
+    fields = parse_qs(body.decode("utf-8", "replace"))
+    return fields.get("token", [""])[0].strip()

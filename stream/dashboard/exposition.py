@@ -1,0 +1,88 @@
+"""Reads what a worker says in Prometheus' text format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from .store import Sample
+
+__all__ = ["WorkerReport", "read_exposition"]
+
+Lane = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What one answer holds.
+
+    Parameters
+    ----------
+    version : str
+        Of the worker's software.
+    lags : dict of partition to int
+        Messages that wait.
+    waiting_seconds : float
+        How long they have waited, and none was processed.
+    rows, dead_letters : int
+        Requests taken and messages refused since the worker started.
+    samples : list of Sample
+        The newest windows.
+    """
+
+    version: str = ""
+    lags: dict[int, int] = field(default_factory=dict)
+    waiting_seconds: float = 0.0
+    rows: int = 0
+    dead_letters: int = 0
+    samples: list[Sample] = field(default_factory=list)
+
+
+def read_exposition(text: str, now: float) -> WorkerReport:
+    """The figures of a worker.
+
+    Parameters
+    ----------
+    text : str
+    now : float
+        Seconds since 1970, when it was asked: event times are told by their age.
+
+    Raises
+    ------
+    ValueError
+        If it is no such text.
+    """
+    values: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.name.removeprefix("latentwatch_")
+            labels = tuple(
+                sample.labels[key]
+                for key in ("model", "version", "partition", "layer", "software", "reason")
+                if key in sample.labels
+            )
+            values.setdefault(name, {})[labels] = sample.value
+    build = next(iter(values.get("build_info", {"": 0})), ("",))
+    return WorkerReport(
+        version=build[0] if build else "",
+        lags={int(p): int(n) for (p,), n in values.get("lag_messages", {}).items()},
+        waiting_seconds=sum(values.get("waiting_seconds", {}).values()),
+        rows=int(sum(values.get("rows_total", {}).values())),
+        dead_letters=int(sum(values.get("dead_letters_total", {}).values())),
+        samples=_samples(values, now),
+    )
+
+
+def _samples(values: dict[str, dict[tuple[str, ...], float]], now: float) -> list[Sample]:
+    ages, thresholds = values.get("event_time_age_seconds", {}), values.get("threshold", {})
+    T, E = values.get("T", {}), values.get("E", {})
+    scores = {**values.get("score", {}), **values.get("layer_score", {})}
+    samples = []
+    for labels, score in scores.items():
+        model, version, partition = labels[:3]
+        at = round(now - ages.get(labels[:3], 0.0), 3)
+        layer = labels[3] if len(labels) > 3 else ""
+        place = (at, model, version, int(partition), layer)
+        samples.append(Sample(*place, T.get(labels), E.get(labels), score, thresholds.get(labels)))
+    return samples

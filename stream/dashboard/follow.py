@@ -1,0 +1,239 @@
+"""Reads the output topics into the history, from where the history ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from stream.errors import BrokerError, StreamError
+from stream.settings import Settings
+from stream.topics import partition_counts
+
+from .changes import Changes
+from .records import ROLES, Parsed, parse
+from .store import Place, Store
+
+__all__ = ["Follower", "Standing"]
+
+POLL_MS = 300
+MOST_RECORDS = 2000
+
+LOOK_SECONDS = 2.0
+"""Between two looks at the ends of the topics: a client that only waits never fails."""
+
+TOPICS_SECONDS = 10.0
+"""Between two looks for topics and partitions that are new."""
+
+LOOK_PATIENCE_SECONDS = 5.0
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 15.0
+
+FORGET_SECONDS = 600.0
+
+KINDS = {
+    "alerts": "alerts",
+    "flagged_requests": "hours",
+    "detection_rates": "hours",
+    "dead_letter": "letters",
+}
+
+
+@dataclass
+class Standing:
+    """Where the reading stands, for people and probes.
+
+    Parameters
+    ----------
+    trouble : str
+        Why nothing can be read now, and what to do; empty when all is well.
+    missing : list of str
+        Topics that do not exist yet.
+    behind : int or None
+        Records that wait to be read; None before the first look.
+    taken, passed_over : Counter
+        By role: records read, and those that were not what the topic is for.
+    """
+
+    trouble: str = "connecting"
+    missing: list[str] = field(default_factory=list)
+    behind: int | None = None
+    taken: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def ready(self) -> tuple[bool, str]:
+        """Whether the history is up to date, and why not."""
+        if self.trouble:
+            return False, self.trouble
+        if self.missing:
+            return False, _missing(self.missing)
+        if self.behind is None or self.behind > MOST_RECORDS:
+            return False, f"reading the past: {self.behind or 'some'} records wait"
+        return True, "up to date"
+
+
+class Follower:
+    """Reads four topics without a consumer group: the history says how far it came.
+
+    Parameters
+    ----------
+    settings : Settings
+    store : Store
+    changes : Changes
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        changes: Changes,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings, self._store, self._changes = settings, store, changes
+        self._clock = clock
+        topics = settings.topics()
+        self._roles = {getattr(topics, role): role for role in ROLES}
+        self._log = structlog.get_logger("latentwatch.dashboard")
+        self._forget_at = 0.0
+        self.standing = Standing()
+
+    async def run(self) -> None:
+        """Read until cancelled; a broker that is away is tried again for ever."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                counts = await partition_counts(self._settings, self._roles)
+                pause = FIRST_PAUSE_SECONDS
+                await self._session(counts)
+            except (KafkaError, StreamError, OSError, TimeoutError) as error:
+                self._in_trouble(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MOST_PAUSE_SECONDS)
+
+    async def _session(self, counts: Mapping[str, int]) -> None:
+        """Read the topics that there are, until there are others."""
+        missing = [topic for topic in self._roles if topic not in counts]
+        self._is_well()
+        if missing and missing != self.standing.missing:
+            self._log.warning(_missing(missing))
+        self.standing.missing = missing
+        self._changes.tell("status")
+        places = [TopicPartition(topic, p) for topic, n in counts.items() for p in range(n)]
+        if not places:
+            await asyncio.sleep(LOOK_SECONDS)
+            return
+        async with AIOKafkaConsumer(
+            **self._settings.kafka_options(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=MOST_RECORDS,
+        ) as consumer:
+            consumer.assign(places)
+            await self._begin(consumer, places)
+            await self._follow(consumer, counts)
+
+    async def _begin(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
+        begins = await consumer.beginning_offsets(places)
+        ends = await consumer.end_offsets(places)
+        known = self._store.places()
+        for place in places:
+            stands = known.get(Place(*place), begins[place])
+            if stands > ends[place]:
+                self._log.warning(
+                    "the topic ends before the history does, so it was made anew: read from its "
+                    "beginning",
+                    topic=place.topic,
+                    partition=place.partition,
+                )
+                stands = begins[place]
+            consumer.seek(place, max(stands, begins[place]))
+
+    async def _follow(self, consumer: AIOKafkaConsumer, counts: Mapping[str, int]) -> None:
+        look_at, topics_at = 0.0, time.monotonic() + self._topics_seconds()
+        while True:
+            batches = await consumer.getmany(timeout_ms=POLL_MS)
+            if batches:
+                await self._take(batches)
+            now = time.monotonic()
+            if now >= look_at:
+                await self._look(consumer)
+                look_at = time.monotonic() + LOOK_SECONDS
+            if now >= topics_at:
+                if await partition_counts(self._settings, self._roles) != counts:
+                    return
+                topics_at = time.monotonic() + self._topics_seconds()
+
+    async def _take(self, batches: Mapping[TopicPartition, list[Any]]) -> None:
+        parsed, places, kinds = [], {}, set()
+        for place, records in batches.items():
+            role = self._roles[place.topic]
+            found = [self._parse(role, record) for record in records]
+            parsed += [one for one in found if one is not None]
+            places[Place(*place)] = records[-1].offset + 1
+            self.standing.taken[role] += len(records)
+            kinds.add(KINDS[role])
+        await asyncio.to_thread(self._store.take, parsed, places)
+        self._changes.tell(*kinds)
+
+    def _parse(self, role: str, record: Any) -> Parsed | None:
+        try:
+            return parse(role, record)
+        except ValueError as error:
+            self.standing.passed_over[role] += 1
+            self._log.warning(
+                "passed over a record that is not what the topic is for: see who else writes "
+                "into it, or upgrade the dashboard with the worker",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=str(error).splitlines()[0][:200],
+            )
+            return None
+
+    async def _look(self, consumer: AIOKafkaConsumer) -> None:
+        """See that the broker is there, and how much waits."""
+        places = consumer.assignment()
+        async with asyncio.timeout(LOOK_PATIENCE_SECONDS):
+            ends = await consumer.end_offsets(list(places))
+            behind = sum([max(0, ends[p] - await consumer.position(p)) for p in places])
+        if behind != self.standing.behind:
+            self.standing.behind = behind
+            self._changes.tell("status")
+        if self._clock() >= self._forget_at:
+            await asyncio.to_thread(self._store.forget, self._clock())
+            self._forget_at = self._clock() + FORGET_SECONDS
+
+    def _topics_seconds(self) -> float:
+        return LOOK_SECONDS if self.standing.missing else TOPICS_SECONDS
+
+    def _in_trouble(self, error: Exception) -> None:
+        text = (
+            str(error)
+            if isinstance(error, BrokerError)
+            else f"the topics at {self._settings.bootstrap_servers} cannot be read ({error!r}): "
+            "what is shown is the past; it is tried again"
+        )
+        if text != self.standing.trouble:
+            self._log.warning(text)
+            self.standing.trouble = text
+            self._changes.tell("status")
+
+    def _is_well(self) -> None:
+        if self.standing.trouble:
+            self.standing.trouble = ""
+            self._log.info("reading", servers=self._settings.bootstrap_servers)
+            self._changes.tell("status")
+
+
+def _missing(topics: list[str]) -> str:
+    names = ", ".join(topics)
+    return f"there is no topic {names}: create it with `latentwatch topics`, or check topic_prefix"

@@ -1,0 +1,85 @@
+"""How far the workers are behind, as Kafka knows it: whether or not any worker answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from stream.errors import StreamError
+from stream.replay.lag import WorkerLag
+from stream.settings import Settings
+from stream.topics import partition_count
+
+from .changes import Changes
+from .store import Store
+
+__all__ = ["GroupLag"]
+
+PATIENCE_SECONDS = 5.0
+PAUSE_SECONDS = 5.0
+
+
+class GroupLag:
+    """Keeps how many messages the consumer group of the workers has not committed.
+
+    Parameters
+    ----------
+    settings : Settings
+    store : Store
+    changes : Changes
+    every_seconds : float
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        changes: Changes,
+        every_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings, self._store, self._changes = settings, store, changes
+        self._every, self._clock = every_seconds, clock
+        self.messages: int | None = None
+        self.trouble = ""
+
+    async def run(self) -> None:
+        """Look until cancelled; a broker that is away is tried again for ever."""
+        while True:
+            try:
+                await self._watch()
+            except (KafkaError, StreamError, OSError, TimeoutError) as error:
+                self.messages, self.trouble = None, f"the lag is not known ({error})"
+                self._changes.tell("workers")
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _watch(self) -> None:
+        topic = self._settings.topics().activations
+        places = [
+            TopicPartition(topic, p) for p in range(await partition_count(self._settings, topic))
+        ]
+        async with (
+            AIOKafkaConsumer(**self._settings.kafka_options()) as consumer,
+            WorkerLag(self._settings) as lag,
+        ):
+            while True:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    ends = await consumer.end_offsets(places)
+                    begins = await consumer.beginning_offsets(places)
+                    # what Kafka has deleted does not wait
+                    waiting = {p.partition: end for p, end in ends.items() if end > begins[p]}
+                    messages = await lag.messages(waiting)
+                await self._keep(messages)
+                await asyncio.sleep(self._every)
+
+    async def _keep(self, messages: int) -> None:
+        self.trouble = ""
+        self.messages = messages
+        await asyncio.to_thread(self._store.take_lag, self._clock(), messages)
+        self._changes.tell("workers")

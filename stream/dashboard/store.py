@@ -1,0 +1,256 @@
+"""Writes the history: what records say and how far they were read, in one transaction.
+
+So a process that is killed goes on exactly where its history ends, and nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Self
+
+from .errors import DashboardError
+from .records import Alert, DeadLetter, Flagged, Parsed, Rate
+from .schema import open_for_writing
+
+__all__ = ["MOST_LETTERS", "Place", "Sample", "Store"]
+
+MOST_LETTERS = 200
+"""Dead letters kept as examples; all are counted."""
+
+MOST_FLAGGED = 200_000
+MOST_SAMPLES = 500_000
+MOST_LAGS = 20_000
+
+
+class Place(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Sample(NamedTuple):
+    """What the newest window of a lane said when a worker was asked.
+
+    ``at`` is its event time in seconds since 1970; ``layer`` is empty for the whole window,
+    which alone has a threshold.
+    """
+
+    at: float
+    model: str
+    version: str
+    partition: int
+    layer: str
+    T: float | None
+    E: float | None
+    score: float
+    threshold: float | None
+
+
+class Store:
+    """The only writer of a history file.
+
+    Parameters
+    ----------
+    path : Path
+    topics : iterable of str
+        Names of the topics that it is about: a history of others is refused.
+    keep_days : float
+
+    Raises
+    ------
+    DashboardError
+        If another dashboard writes into the file, or it is not one of these topics.
+    """
+
+    def __init__(self, path: Path, topics: Iterable[str], keep_days: float) -> None:
+        self.path, self._keep_seconds = path, keep_days * 86_400
+        self._lock = threading.Lock()
+        self._connection = open_for_writing(path)
+        try:
+            self._guard = _only_writer(path)
+            self._about(" ".join(sorted(topics)))
+        except DashboardError:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._guard.close()
+
+    def places(self) -> dict[Place, int]:
+        """Next offset to read of each partition that anything was read of."""
+        with self._lock:
+            rows = self._connection.execute("SELECT topic, partition, next_offset FROM place")
+            return {Place(topic, partition): offset for topic, partition, offset in rows}
+
+    def take(self, parsed: Iterable[Parsed], places: Mapping[Place, int]) -> None:
+        """Keep what records say, and the offsets after them."""
+        with self._transaction() as connection:
+            for content, published in parsed:
+                _PUT[type(content)](connection, content, published)
+            connection.executemany(
+                "REPLACE INTO place VALUES (?, ?, ?)",
+                [(*place, offset) for place, offset in places.items()],
+            )
+
+    def take_samples(self, samples: Iterable[Sample]) -> None:
+        """Keep what workers said of their newest windows."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO sample (at, model, version, partition, layer, T, E, score, threshold)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                samples,
+            )
+
+    def take_lag(self, at: float, messages: int) -> None:
+        """Keep how many messages waited."""
+        with self._transaction() as connection:
+            connection.execute("REPLACE INTO lag VALUES (?, ?)", (at, messages))
+
+    def forget(self, now: float) -> None:
+        """Delete what is too old, or too much.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since 1970. Age counts from publication, for event times may be those of a
+            replay.
+        """
+        oldest = now - self._keep_seconds
+        with self._transaction() as connection:
+            for table in ("alert", "rate", "flagged", "letter"):
+                # an alert that fires is the present, however old it is
+                kept = " AND status != 'firing'" if table == "alert" else ""
+                connection.execute(f"DELETE FROM {table} WHERE published < ?{kept}", (oldest,))
+            connection.execute("DELETE FROM alert_step WHERE id NOT IN (SELECT id FROM alert)")
+            for table, most in (
+                ("flagged", MOST_FLAGGED),
+                ("letter", MOST_LETTERS),
+                ("sample", MOST_SAMPLES),
+            ):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE number <= (SELECT max(number) FROM {table}) - ?",
+                    (most,),
+                )
+            connection.execute(
+                "DELETE FROM lag WHERE at < ? OR at <= "
+                "(SELECT at FROM lag ORDER BY at DESC LIMIT 1 OFFSET ?)",
+                (oldest, MOST_LAGS),
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _about(self, topics: str) -> None:
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO about VALUES ('topics', ?)", (topics,))
+            (found,) = connection.execute("SELECT value FROM about").fetchone()
+        if found != topics:
+            self._guard.close()
+            raise DashboardError(
+                f"the history {self.path} is about the topics {found}, and the settings name "
+                f"{topics}: name another file with --history, or correct topic_prefix"
+            )
+
+
+def _only_writer(path: Path) -> IO[str]:
+    """A lock that goes with the process."""
+    guard = Path(f"{path}.lock").open("w")  # noqa: SIM115 - it is held as long as the store
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        guard.close()
+        raise DashboardError(
+            f"another dashboard writes into {path}: end it, or name another file with --history"
+        ) from error
+    return guard
+
+
+def _put_alert(connection: sqlite3.Connection, alert: Alert, published: float) -> None:
+    step = (alert.id, alert.last_seen_at, alert.status, alert.severity, alert.score)
+    connection.execute(
+        "REPLACE INTO alert_step VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (*step, alert.threshold, alert.contamination),
+    )
+    # a worker that starts again may publish once more what it had published before; the end of
+    # an alert is the last of all at one time
+    connection.execute(
+        "INSERT INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+        "status = excluded.status, severity = excluded.severity, "
+        "last_seen_at = excluded.last_seen_at, published = excluded.published, "
+        "data = excluded.data "
+        "WHERE (excluded.last_seen_at, excluded.status) >= (last_seen_at, status)",
+        (alert.id, alert.model, alert.version, alert.status, alert.severity, alert.fired_at,
+         alert.last_seen_at, published, alert.model_dump_json()),
+    )  # fmt: skip
+
+
+def _put_rate(connection: sqlite3.Connection, rate: Rate, published: float) -> None:
+    hour = (rate.model, rate.version, rate.hour)
+    if rate.status == "ok":
+        # the row of an hour without a baseline is no layer's; it is over when there is one
+        connection.execute(
+            "DELETE FROM rate WHERE (model, version, hour) = (?, ?, ?) AND layer = ''", hour
+        )
+    connection.execute(
+        "INSERT INTO rate VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (model, version, hour, layer) DO UPDATE SET revision = excluded.revision, "
+        "published = excluded.published, data = excluded.data "
+        "WHERE excluded.revision >= revision",
+        (*hour, rate.layer, rate.revision, published, rate.model_dump_json()),
+    )
+
+
+def _put_flagged(connection: sqlite3.Connection, found: Flagged, published: float) -> None:
+    place = (found.model, found.version, found.request_id, found.partition, found.offset)
+    if found.status == "withdrawn":
+        connection.execute(
+            "DELETE FROM flagged WHERE (model, version, request_id, partition, offset)"
+            " = (?, ?, ?, ?, ?)",
+            place,
+        )
+        return
+    connection.execute(
+        "REPLACE INTO flagged (model, version, request_id, partition, offset, hour, p_value,"
+        " energy, published, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*place, found.hour, found.p_value, found.energy, published, found.model_dump_json()),
+    )
+
+
+def _put_letter(connection: sqlite3.Connection, letter: DeadLetter, published: float) -> None:
+    row = (letter.place, letter.reason, published, letter.model_dump_json())
+    added = connection.execute(
+        "INSERT OR IGNORE INTO letter (place, reason, published, data) VALUES (?, ?, ?, ?)", row
+    )
+    if not added.rowcount:
+        return  # delivered a second time
+    connection.execute(
+        "INSERT INTO letter_count VALUES (?, 1, ?) ON CONFLICT (reason) DO UPDATE SET "
+        "count = count + 1, newest = max(newest, excluded.newest)",
+        (letter.reason, published),
+    )
+
+
+_PUT: dict[type, Callable[[sqlite3.Connection, Any, float], None]] = {
+    Alert: _put_alert,
+    Rate: _put_rate,
+    Flagged: _put_flagged,
+    DeadLetter: _put_letter,
+}

@@ -1,0 +1,43 @@
+"""Asks the ASGI application itself, as a browser or a program would."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Keeps its cookies and follows no redirect.
+
+    Parameters
+    ----------
+    app : ASGI application
+    host : str
+        By which name it asks.
+    address : str
+        From which address it comes.
+    """
+
+    def __init__(self, app: Callable[..., Any], host: str, address: str) -> None:
+        self._app, self._host, self._address = app, host, address
+        self.cookies = httpx.Cookies()
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Ask for a page."""
+        return asyncio.run(self._ask("GET", path, options))
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """Send a form."""
+        return asyncio.run(self._ask("POST", path, options))
+
+    async def _ask(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        transport = httpx.ASGITransport(self._app, client=(self._address, 50000))
+        async with httpx.AsyncClient(
+            transport=transport, base_url=f"http://{self._host}", cookies=self.cookies
+        ) as client:
+            answer = await client.request(method, path, **options)
+            self.cookies = client.cookies
+            return answer

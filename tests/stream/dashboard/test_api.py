@@ -1,0 +1,161 @@
+"""What the JSON API says of a history, and what it never does."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream.dashboard.commands import alert_commands
+from stream.dashboard.records import Alert, parse
+from stream.dashboard.store import Sample, Store
+from tests.stream.dashboard.client import Client
+from tests.stream.dashboard.material import NAME, PNG, alert, flagged, letter, rate
+
+Make = Callable[..., Client]
+Take = Callable[..., None]
+
+NASTY = "x'; rm -rf $(pwd) <img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def filled(take: Take, store: Store) -> None:
+    take("alerts", alert("a" * 32), alert("b" * 32, 9, "resolved", fired_at="2026-01-05T11:00:00Z"))
+    take("detection_rates", rate(9), rate(10), rate(10, "early"), rate(8, model="other"))
+    take("flagged_requests", flagged(1), flagged(0), flagged(2, hour="2026-01-05T09:00:00Z"))
+    take("dead_letter", letter(1), letter(2))
+    store.take_samples([Sample(1.0, "signs", "1", 0, "deep", 1.5, 800.0, 3.0, None)])
+    store.take_lag(2.0, 17)
+
+
+@pytest.fixture
+def client(filled: None, make_client: Make) -> Client:
+    return make_client()
+
+
+def test_models_come_with_their_newest_hour_and_open_alerts(client: Client) -> None:
+    first, second = client.get("/api/models").json()
+    assert (first["model"], first["firing"], first["alerts"]) == ("other", 0, 0)
+    assert (second["model"], second["firing"], second["alerts"]) == ("signs", 1, 2)
+    assert second["newest_hour"]["hour"] == "2026-01-05T10:00:00Z"
+
+
+def test_a_model_with_nothing_but_an_alert_is_one(take: Take, make_client: Make) -> None:
+    take("alerts", alert())
+    (only,) = make_client().get("/api/models").json()
+    assert (only["model"], only["newest_hour"]) == ("signs", None)
+
+
+def test_hours_samples_and_flagged_requests_are_those_of_the_model(client: Client) -> None:
+    hours = client.get("/api/hours", params=NAME).json()
+    assert [(row["hour"][11:13], row["layer"]) for row in hours] == [
+        ("09", "deep"), ("10", "deep"), ("10", "early"),
+    ]  # fmt: skip
+    assert client.get("/api/samples", params=NAME).json()["layers"]["deep"][0]["E"] == 800.0
+    found = client.get("/api/flagged", params={**NAME, "hour": "2026-01-05T10:00:00Z"}).json()
+    assert [one["request"]["request_id"] for one in found] == ["request-0", "request-1"]
+
+
+def test_alerts_are_chosen_by_state_and_turned_over(client: Client) -> None:
+    def ids(**parameters: str) -> list[str]:
+        return [found["id"][0] for found in client.get("/api/alerts", params=parameters).json()]
+
+    assert ids() == ["b", "a"]
+    assert ids(status="firing") == ["a"]
+    assert ids(before="2026-01-05T11:00:00Z") == ["a"]
+    assert ids(model="other") == []
+    assert client.get("/api/alerts", params={"status": "odd"}).status_code == 422
+
+
+def test_an_alert_is_found_by_the_beginning_of_its_id(client: Client) -> None:
+    found = client.get("/api/alerts/aaaaaaaa").json()
+    assert found["alert"]["id"] == "a" * 32
+    assert found["commands"]["inspect"].startswith("latentwatch inspect aaaaaaaaaaaa --out ")
+    assert found["pictures"] is False
+    assert client.get("/api/alerts/cccc").status_code == 404
+    assert client.get("/api/alerts/%25%25%25%25").status_code == 404
+
+
+def test_commands_quote_what_producers_named() -> None:
+    parsed = parse("alerts", alert(model=NASTY))
+    assert parsed is not None
+    assert isinstance(parsed.content, Alert)
+    commands = alert_commands(parsed.content, "s3://bucket/my recording")
+    words = shlex.split(commands["replay_offline"])
+    assert words[:3] == ["latentwatch", "replay", "s3://bucket/my recording"]
+    assert words[words.index("--model") + 1] == NASTY
+    assert words[words.index("--since") + 1] == "2026-01-05T10"
+    assert words[words.index("--until") + 1] == "2026-01-05T11"
+
+
+def test_pictures_come_from_the_folder_alone_and_by_request(
+    filled: None, make_client: Make, take: Take, tmp_path: Path
+) -> None:
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    (inputs / "0.png").write_bytes(PNG)
+    (tmp_path / "secret.png").write_bytes(PNG)
+    take("flagged_requests", flagged(7, input_ref="../secret.png"))
+    client = make_client(inputs=inputs)
+    shown = client.get("/api/alerts/aaaa/pictures/0")
+    assert (shown.content, shown.headers["content-type"]) == (PNG, "image/png")
+    assert client.get("/api/alerts/aaaa/pictures/1").status_code == 204
+    assert client.get("/api/alerts/aaaa/pictures/9").status_code == 204
+    assert client.get("/api/alerts/cccc/pictures/0").status_code == 404
+    numbers = {
+        one["request"]["request_id"]: one["number"]
+        for one in client.get("/api/flagged", params=NAME).json()
+    }
+    codes = {
+        name: client.get(f"/api/flagged/{number}/picture").status_code
+        for name, number in numbers.items()
+    }
+    assert codes == {"request-0": 200, "request-1": 204, "request-2": 204, "request-7": 204}
+    assert make_client().get("/api/alerts/aaaa/pictures/0").status_code == 204
+
+
+def test_dead_letters_come_with_counts_and_examples(client: Client) -> None:
+    found = client.get("/api/dead-letters").json()
+    assert [(row["reason"], row["count"]) for row in found["counts"]] == [("bad-length", 2)]
+    assert found["examples"][0]["place"] == "activations/0/2"
+
+
+def test_workers_and_status_say_what_is_not_known_yet(client: Client) -> None:
+    workers = client.get("/api/workers").json()
+    assert (workers["workers"], workers["lag"], workers["group"]) == ([], None, "latentwatch")
+    status = client.get("/api/status").json()
+    assert (status["ready"], status["reason"]) == (False, "connecting")
+    assert status["topics"]["alerts"] == "alerts"
+
+
+def test_every_path_is_described(client: Client) -> None:
+    described = client.get("/api/openapi.json").json()
+    assert set(described["paths"]) == {
+        "/api/models", "/api/hours", "/api/samples", "/api/flagged",
+        "/api/flagged/{number}/picture", "/api/alerts", "/api/alerts/{alert_id}",
+        "/api/alerts/{alert_id}/pictures/{place}", "/api/dead-letters", "/api/workers",
+        "/api/status", "/api/events",
+    }  # fmt: skip
+    undescribed = [
+        path for path, item in described["paths"].items() if not item["get"].get("description")
+    ]
+    assert undescribed == []
+    assert "swagger" not in client.get("/docs").text
+
+
+def test_series_of_the_metrics_do_not_depend_on_what_is_in_the_topics(client: Client) -> None:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    labels = {str(sample.labels) for family in families for sample in family.samples}
+    assert not any("signs" in text for text in labels)
+    assert sum("topic" in text for text in labels) == 4
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    static = Path(__file__).parents[3] / "stream" / "dashboard" / "static"
+    for path in [*static.glob("*.html"), *static.glob("*.css"), *static.glob("*.js")]:
+        text = path.read_text()
+        assert "https://" not in text, path
+        assert "innerHTML" not in text, path
+        assert "style=" not in text, path
+    assert "MIT" in (static / "vendor" / "uplot" / "LICENSE").read_text()

@@ -1,0 +1,20 @@
+"""What people read when the dashboard cannot go on."""
+
+import sqlite3
+from pathlib import Path
+
+from stream.dashboard.errors import DashboardError
+from stream.dashboard.run import explained
+
+
+def test_a_history_that_cannot_be_written_says_what_to_do() -> None:
+    full = sqlite3.OperationalError("database or disk is full")
+    inner = ExceptionGroup("parts", [full])
+    found = explained(ExceptionGroup("all", [inner]), Path("history.sqlite"))
+    assert isinstance(found, DashboardError)
+    assert "history.sqlite cannot be written (database or disk is full): see that" in str(found)
+
+
+def test_a_mistake_of_ours_is_not_hidden() -> None:
+    errors = ExceptionGroup("all", [ZeroDivisionError()])
+    assert explained(errors, Path("history.sqlite")) is errors
