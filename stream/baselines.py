@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import structlog
+from fsspec.core import url_to_fs
 
 from detector import ArtefactError, Baseline, DetectorError
 from detector.artefact import parse, read
@@ -19,6 +20,8 @@ from .settings import Settings
 __all__ = ["BaselineStore", "baseline_url"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # as in producers.wire
+
+SUFFIX = ".safetensors"
 
 RETRY_SECONDS = 30.0
 """How long a missing or damaged baseline is not looked for again."""
@@ -38,7 +41,7 @@ def baseline_url(folder: str, model: str, version: str) -> str:
                 f"{name!r} is no name of a model or version; use letters, digits, '.', '_' and "
                 "'-', and begin with a letter, a digit or '_'"
             )
-    return f"{folder.rstrip('/')}/{model}/{version}.safetensors"
+    return f"{folder.rstrip('/')}/{model}/{version}{SUFFIX}"
 
 
 class BaselineStore:
@@ -70,6 +73,8 @@ class BaselineStore:
         self._trust = trust
         self._found: dict[tuple[str, str], Baseline] = {}
         self._missing_until: dict[tuple[str, str], float] = {}
+        self._listed: frozenset[tuple[str, str]] = frozenset()
+        self._listed_until = float("-inf")
         self._log = structlog.get_logger("latentwatch.baselines")
 
     @classmethod
@@ -114,6 +119,19 @@ class BaselineStore:
             self._missing_until[name] = now + RETRY_SECONDS
         return self._found.get(name)
 
+    def is_known(self, model: str, version: str) -> bool:
+        """Whether a baseline lies in the folder, by a list that is a while old at most.
+
+        Asking for each name would be slow, where somebody invents a million of them.
+        """
+        if (now := self._clock()) >= self._listed_until:
+            self._listed_until = now + RETRY_SECONDS
+            try:
+                self._listed = frozenset(_names_in(self._folder))
+            except OSError as error:
+                self._log.error("the folder of baselines cannot be listed", error=str(error))
+        return (model, version) in self._listed
+
     def _load(self, url: str, name: tuple[str, str]) -> Baseline:
         # checked and parsed are the same bytes: between two reads the file might be exchanged
         content = read(url)
@@ -127,6 +145,14 @@ class BaselineStore:
             )
         baseline.threshold(self._average_run_length, self._lanes)
         return baseline
+
+
+def _names_in(folder: str) -> Iterator[tuple[str, str]]:
+    """Model and version of each ``<model>/<version>.safetensors``."""
+    files, root = url_to_fs(folder)
+    for path in files.glob(f"{root.rstrip('/')}/*/*{SUFFIX}"):
+        model, name = path.split("/")[-2:]
+        yield model, name.removesuffix(SUFFIX)
 
 
 MOST_MISSING = 10_000

@@ -76,6 +76,7 @@ class Engine:
             settings.policy(),
             limits=Limits(value_bytes=settings.max_message_bytes),
             newest_ns=lambda: time.time_ns() + int(settings.max_future_seconds * 1e9),
+            is_known=baselines.is_known,
             observer=self.observer,
         )
         self._rates = RateBook(

@@ -8,11 +8,17 @@ from typing import Any
 
 import orjson
 
+from detector import SketchError
+
 from .errors import StateError
 
 __all__ = ["pack", "reading", "unpack"]
 
 _MAGIC = b"LWF1"
+
+_DAMAGE = (
+    ValueError, LookupError, TypeError, AttributeError, struct.error, zlib.error, SketchError
+)  # fmt: skip
 
 
 def pack(header: dict[str, Any], blobs: list[bytes]) -> bytes:
@@ -31,7 +37,7 @@ def reading(data: bytes) -> Iterator[None]:
     """Turn whatever damaged bytes, or another version's, bring about into a `StateError`."""
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, struct.error, zlib.error) as error:
+    except _DAMAGE as error:
         raise StateError(
             f"{len(data)} bytes in an internal topic are no record of this version ({error!r}): "
             "only workers may write there; delete the record, or the topic, to start anew"

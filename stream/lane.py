@@ -266,7 +266,17 @@ class Lane:
 
         Where the baseline is another one by now, windows start anew; rows of the old unfinished
         block are counted as not judged, so that no count is lost, and an alert is resolved.
+
+        Raises
+        ------
+        StateError
+            The bytes are damaged.
         """
+        with reading(data):
+            return cls._restored(data, baseline, policy)
+
+    @classmethod
+    def _restored(cls, data: bytes, baseline: Baseline | None, policy: Policy) -> Lane:
         header, (hours, monitor, *outbox) = unpack(data)
         lane = cls(LaneKey(*header["key"]), baseline, policy)
         lane.last_offset = header["last_offset"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import structlog
+
 from detector import ActivationsError, DimensionError, NotFiniteError, UnseenClassError
 from producers.wire import (
     ActivationBatch,
@@ -16,6 +18,7 @@ from producers.wire import (
     read_end,
 )
 
+from .errors import StateError
 from .events import Record, alert_record, dead_letter_record, hour_part_record
 from .hours import HourPart
 from .lane import Admitted, Lane, LaneKey, Output
@@ -26,9 +29,10 @@ from .topic_names import Topics
 
 __all__ = ["REFUSALS", "Incoming", "Processor", "RefusedError"]
 
-MOST_LANES = 256
-"""Lanes of one partition; model names beyond them are refused, for they cost memory."""
+_log = structlog.get_logger("latentwatch.worker")
 
+MOST_LANES = 256
+"""Lanes without a baseline of one partition; names beyond them are refused, they cost memory."""
 
 MOST_WAITING = 1024
 """Requests of a lane that are decided together; more would not fit into the processor's cache."""
@@ -69,6 +73,8 @@ class Processor:
         What a message may claim at most.
     newest_ns : callable
         Event times later than what it returns are refused.
+    is_known : callable of (model, version), optional
+        Whether somebody put a baseline in place: such a model version always has its lane.
     observer : Observer, optional
         Is told what happens.
     """
@@ -81,10 +87,11 @@ class Processor:
         *,
         limits: Limits,
         newest_ns: Callable[[], int],
+        is_known: Callable[[str, str], bool] = lambda *_: False,
         observer: Observer | None = None,
     ) -> None:
         self._topics, self._find_baseline, self._policy = topics, find_baseline, policy
-        self._limits, self._newest_ns = limits, newest_ns
+        self._limits, self._newest_ns, self._is_known = limits, newest_ns, is_known
         self._observer = observer or Observer()
         self._lanes: dict[int, dict[tuple[str, str], Lane]] = {}
         self._touched: set[LaneKey] = set()
@@ -103,7 +110,12 @@ class Processor:
         for state in states:
             key = Lane.key_of(state)
             baseline = self._find_baseline(key.model, key.version)
-            lane = Lane.from_bytes(state, baseline, self._policy)
+            try:
+                lane = Lane.from_bytes(state, baseline, self._policy)
+            except StateError as error:
+                # whoever wrote it, the partition must be taken over, now and at every restart
+                _log.error("lane state damaged: the lane starts anew", lane=key, error=str(error))
+                continue
             lanes[key.model, key.version] = lane
             self._observer.lane(LaneReport.of(lane))
             if outbox := lane.take_outbox():
@@ -211,10 +223,12 @@ class Processor:
         lanes = self._lanes.setdefault(partition, {})
         name = (batch.model, batch.version)
         if name not in lanes:
-            if len(lanes) >= MOST_LANES:
+            nameless = sum(not lane.has_baseline for lane in lanes.values())
+            if nameless >= MOST_LANES and not self._is_known(*name):
                 raise RefusedError(
                     "too-many-lanes",
-                    f"partition {partition} has {MOST_LANES} model versions already",
+                    f"partition {partition} has {MOST_LANES} model versions without a baseline "
+                    "already: put one in place, and the worker finds it within a minute",
                 )
             key = LaneKey(*name, partition)
             lanes[name] = Lane(key, self._find_baseline(*name), self._policy)

@@ -48,6 +48,21 @@ def test_a_baseline_is_read_once(tmp_path: Path, store: BaselineStore, traffic: 
     assert store.find("signs", "1") is found
 
 
+def test_which_baselines_there_are_is_looked_up_at_most_twice_a_minute(
+    tmp_path: Path, store: BaselineStore, clock: Clock
+) -> None:
+    assert not store.is_known("signs", "1")
+    (tmp_path / "signs").mkdir()
+    (tmp_path / "signs" / "1.safetensors").touch()
+    (tmp_path / "signs" / "2.safetensors.sig").touch()
+    assert not store.is_known("signs", "1")
+    clock.now += RETRY_SECONDS
+    assert store.is_known("signs", "1")
+    assert not store.is_known("signs", "2")
+    (tmp_path / "signs" / "1.safetensors").unlink()
+    assert store.is_known("signs", "1")
+
+
 def test_a_missing_baseline_is_looked_for_again_after_a_while(
     tmp_path: Path, store: BaselineStore, clock: Clock, traffic: Any
 ) -> None:

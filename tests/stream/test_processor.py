@@ -9,14 +9,17 @@ import pytest
 
 from producers.wire import EndOfStream, Limits, encode_end
 from stream.baselines import BaselineStore, baseline_url
+from stream.errors import StateError
+from stream.framing import pack, unpack
 from stream.hours import HOUR_NS, HourPart
-from stream.lane import LaneKey
+from stream.lane import Lane, LaneKey
 from stream.policy import Policy
 from stream.processor import MOST_LANES, Incoming, Processor
 from stream.settings import Settings
 
 TOPICS = Settings().topics()
 FUTURE_NS = 500_000 * HOUR_NS
+POLICY = Policy(average_run_length=100_000, calm_requests=64, grace_ns=0)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def make(traffic: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[],
     return lambda: Processor(
         TOPICS,
         BaselineStore(folder, lambda: 0.0, average_run_length=100_000).find,
-        Policy(average_run_length=100_000, calm_requests=64, grace_ns=0),
+        POLICY,
         limits=Limits(),
         newest_ns=lambda: FUTURE_NS,
     )
@@ -127,6 +130,52 @@ def test_too_many_lanes_are_refused_and_known_ones_go_on(
     known, elsewhere = single(MOST_LANES + 1, "m0"), single(0, "signs", partition=4)
     assert processor.take([known, elsewhere]) == []
     assert len(processor.untold()) == MOST_LANES + 1
+
+
+def test_invented_models_do_not_keep_out_one_that_somebody_made_a_baseline_for(
+    traffic: Any,
+) -> None:
+    processor = Processor(
+        TOPICS,
+        lambda model, _: traffic.baseline if model == "signs" else None,
+        POLICY,
+        limits=Limits(),
+        newest_ns=lambda: FUTURE_NS,
+        is_known=lambda model, _: model == "signs",
+    )
+    names = [f"m{offset}" for offset in range(MOST_LANES)]
+    for offset, model in enumerate([*names, "signs"]):
+        assert processor.take([incoming(traffic, offset, 3, rows=1, model=model)]) == []
+    (letter,) = processor.take([incoming(traffic, MOST_LANES + 1, 3, rows=1, model="another")])
+    assert dict(letter.headers)["latentwatch-reason"] == b"too-many-lanes"
+
+
+@pytest.mark.parametrize("damage", [lambda s: s[:-9], lambda s: s[:40] + s[60:], lambda _: b"LWF1"])
+def test_a_damaged_state_does_not_keep_a_partition_from_being_taken_over(
+    traffic: Any, make: Callable[[], Processor], damage: Callable[[bytes], bytes]
+) -> None:
+    processor = make()
+    processor.take([incoming(traffic, 0)])
+    (state,) = processor.states().values()
+    with pytest.raises(StateError, match="no record of this version"):
+        Lane.from_bytes(damage(state), traffic.baseline, POLICY)
+
+
+def test_a_state_that_is_sound_but_for_its_contents_is_passed_over(
+    traffic: Any, make: Callable[[], Processor]
+) -> None:
+    processor = make()
+    processor.take([incoming(traffic, 0)])
+    (state,) = processor.states().values()
+    header, blobs = unpack(state)
+    for changed in (
+        pack({**header, "alerts": {}}, blobs),
+        pack(header, [blobs[0][:20], *blobs[1:]]),
+        pack(header, [blobs[0], b"LWM2"]),
+    ):
+        fresh = make()
+        assert fresh.assign(3, [changed, state]) == []
+        assert len(fresh.untold()) == 1
 
 
 def test_lanes_of_a_partition_are_apart(traffic: Any, make: Callable[[], Processor]) -> None:
