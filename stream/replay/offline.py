@@ -30,8 +30,8 @@ _END_OF_TIME = 2**63 - 1
 Message = tuple[int, int, ActivationBatch]
 """Partition, offset, and what was at it."""
 
-SLAB = 32
-"""Messages that are decided together: large products are faster."""
+SLAB = 256
+"""Messages that are taken together, of all lanes: large products are faster."""
 
 
 class OfflineReplay:
