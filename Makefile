@@ -10,7 +10,7 @@ PEERS := .venv-peers
 AUDIT := .venv-audit
 DATA ?= ../shared/data/cifar10-activations.npz
 
-.PHONY: help install demo test lint lock fuzz bench peers evaluate audit clean
+.PHONY: help install demo test lint lock fuzz chaos bench peers evaluate audit clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "installing the packages (about 3 GB the first time, most of it torch) ..."
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,record,notify,metrics,dashboard,sign,traces,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[chaos,demo,record,notify,metrics,dashboard,sign,traces,dev]'
 	@touch $(READY)
 
 demo: $(READY)   ## see an attack being caught (DEMO_FLAGS="--share 0.2" to change it)
@@ -41,12 +41,18 @@ lock: $(READY)   ## renew constraints.txt from .venv
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 	@touch $(READY)
 
+# those with the tag short; the others take longer, or are known not to hold
+CHAOS ?= $(shell grep -l '^tags: .short' experiments/*.yaml)
+
 FUZZ_SECONDS ?= 600
 
 fuzz: $(READY)   ## hostile messages for ten minutes (FUZZ_SECONDS=60); new inputs in build/fuzz
 	mkdir -p build/fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_decode build/fuzz tests/fuzz/corpus -dict=tests/fuzz/decode.dict \
 		-max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/
+
+chaos: $(READY)  ## break the demo's system on purpose, nine short experiments (under ten minutes)
+	$(BIN)/latentwatch experiment run --force --out build/chaos $(CHAOS)
 
 bench: $(READY)  ## how fast it is on this machine (two minutes, nothing else running)
 	mkdir -p build

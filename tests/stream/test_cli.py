@@ -229,7 +229,8 @@ def test_data_that_cannot_be_evaluated_is_one_line(
 COMMANDS = [
     (), ("acls",), ("baseline",), ("baseline", "diff"), ("baseline", "fit"),
     ("baseline", "keygen"), ("baseline", "show"), ("baseline", "sign"), ("baseline", "verify"),
-    ("bench",), ("broker",), ("dashboard",), ("demo",), ("evaluate",), ("export",),
+    ("bench",), ("broker",), ("dashboard",), ("demo",), ("evaluate",), ("experiment",),
+    ("experiment", "run"), ("experiment", "scorecard"), ("export",),
     ("export", "violations"),
     ("import",), ("import", "data-capture"), ("import", "debugger"), ("import", "kserve"),
     ("inspect",), ("layers",), ("notify",), ("record",), ("replay",), ("topics",),
