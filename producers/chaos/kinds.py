@@ -1,0 +1,75 @@
+"""Every kind of bad traffic by its name; whoever adds one, adds it here.
+
+A query stream that copies the classifier would be a kind as well: it makes its inputs from those
+that it is given, and its requests are adversarial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from producers.chaos.attacks import ATTACKS, run_attack
+from producers.chaos.drift import DRIFTS, wear
+from producers.chaos.errors import TrafficError
+from producers.chaos.sign_attacks import SIGN_ATTACKS, STRENGTH, run_sign_attack
+from producers.chaos.target import Inputs, Target
+
+__all__ = ["KINDS", "Kind", "changed"]
+
+KINDS = (*ATTACKS, *SIGN_ATTACKS, *DRIFTS)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of bad traffic.
+
+    Parameters
+    ----------
+    name
+        One of `KINDS`.
+    strength
+        In its unit; None for the usual one.
+    baseline
+        What attacks that know the detector know of it.
+    """
+
+    name: str
+    strength: float | None = None
+    baseline: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in KINDS:
+            raise TrafficError(f"there is no {self.name!r}: choose among {', '.join(KINDS)}")
+
+    @property
+    def is_attack(self) -> bool:
+        """Whether somebody means harm; else it is drift."""
+        return self.name not in DRIFTS
+
+    @property
+    def used_strength(self) -> float:
+        """The strength, or the usual one."""
+        if self.strength is not None:
+            return self.strength
+        if self.name in ATTACKS:
+            return ATTACKS[self.name].strength
+        return STRENGTH if self.name in SIGN_ATTACKS else 2.0
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.used_strength:g}"
+
+
+def changed(kind: Kind, target: Target, count: int, *, seed: int) -> Inputs:
+    """Draw inputs and change them; an attack begins with some that the classifier gets right."""
+    if not kind.is_attack:
+        worn = target.inputs(count, seed)
+        return Inputs(wear(worn.values, kind.name, kind.used_strength, seed=seed), worn.labels)
+    found = target.recognised(count, seed)
+    if kind.name in ATTACKS:
+        values = run_attack(target, found, kind.name, kind.used_strength, seed=seed)
+    else:
+        values = run_sign_attack(
+            target, found, kind.name, kind.used_strength, kind.baseline, seed=seed
+        )
+    return Inputs(values, found.labels)
