@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.models import resnet18
 
 from producers.capture import capture
 from producers.publisher import BackgroundPublisher
@@ -36,6 +35,9 @@ def overhead(bootstrap_servers: str, seconds: float) -> dict[str, float]:
         Medians in milliseconds, their ratio in per cent, and what a watched pass takes in the
         99th percentile beside a bare one.
     """
+    # an extra, which those who only import this package need not have
+    from torchvision.models import resnet18
+
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = resnet18(weights=None).eval()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,16 @@ PEERS_SCRIPT = Path(__file__).with_name("online_peers.py")
 PEERS_SECONDS = 600.0
 
 
-def core(folder: Path, say: Say, requests: int = REQUESTS, **options: Any) -> Figures:
-    """Microseconds a request at widths of 512 and 2,048, and how many times the products alone."""
+def core(
+    folder: Path,
+    say: Say,
+    requests: int = REQUESTS,
+    widths: Sequence[int] = (512, 2048),
+    **options: Any,
+) -> Figures:
+    """Microseconds a request by width of the layer, and how many times the products alone."""
     found: Figures = {}
-    for width in (512, 2048):
+    for width in widths:
         say(f"fitting a baseline of width {width}")
         traffic = BenchTraffic(width=width)
         baseline = traffic.baseline(**options)

@@ -72,6 +72,7 @@ def worker(folder: Path, say: Say, count: int = MESSAGES, **options: Any) -> Fig
         )
         say("two workers")
         settings = _settings(broker.bootstrap_servers, baselines, "two")
+        asyncio.run(create_topics(settings))
         with workers(settings, folder, 2):
             _, whole = asyncio.run(caught_up(settings, ends))
         found["two_workers_per_second"] = rows / whole

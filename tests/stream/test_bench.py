@@ -7,10 +7,12 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from stream.bench.core import core
 from stream.bench.kafka import replaying
 from stream.bench.machine import machine
 from stream.bench.recordings import offline, recording
 from stream.bench.traffic import BenchTraffic
+from stream.bench.worker import state
 from stream.cli import main
 
 
@@ -56,7 +58,7 @@ def test_figures_name_their_machine(tmp_path: Path) -> None:
 def test_unknown_benchmarks_are_refused_with_the_known_ones(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", "nonsense"])
     assert result.exit_code == 2
-    assert "recording, offline, replaying" in result.stderr
+    assert "recording, offline, state, replaying" in result.stderr
 
 
 def test_traffic_is_the_same_each_time_and_its_ids_differ() -> None:
@@ -65,3 +67,19 @@ def test_traffic_is_the_same_each_time_and_its_ids_differ() -> None:
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one.activations["layer4"], other.activations["layer4"])
         assert one.request_ids == other.request_ids
+
+
+def test_the_core_is_measured_beside_its_own_products(tmp_path: Path) -> None:
+    small = {"simulated_requests": 20_000, "random_features": 32}
+    found = core(tmp_path, quiet, requests=256, widths=(16,), **small)
+    assert set(found) == {
+        "products_microseconds_width_16",
+        *(f"core_microseconds_width_16_batch_{batch}" for batch in (64, 128, 256)),
+        *(f"core_to_products_width_16_batch_{batch}" for batch in (64, 128, 256)),
+    }
+    assert min(found.values()) > 0
+
+
+def test_a_state_grows_with_its_layers(tmp_path: Path) -> None:
+    found = state(tmp_path, quiet, rows=1_280, layers=(1, 2))
+    assert 0 < found["state_bytes_1_layers"] < found["state_bytes_2_layers"] < 1 << 20
