@@ -26,6 +26,7 @@ from .cli_notify import notify
 from .cli_options import load_settings, settings_option, use_one_thread
 from .cli_record import record
 from .cli_replay import replay
+from .cli_soak import soak
 from .cli_traces import traces
 from .version import VERSION
 
@@ -52,6 +53,7 @@ main.add_command(layers)
 main.add_command(notify)
 main.add_command(record)
 main.add_command(replay)
+main.add_command(soak)
 main.add_command(traces)
 
 

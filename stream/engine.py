@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaProducer
 from producers.wire import Limits
 
 from .baselines import BaselineStore
-from .errors import StateError
+from .errors import StateError, SuspendedError
 from .events import Record, report_records
 from .health import Health
 from .hours import HourPart
@@ -40,6 +40,16 @@ from .traces import make_traces
 __all__ = ["Engine", "Progress"]
 
 T = TypeVar("T")
+
+SESSION_SECONDS = 10.0
+"""After so long without a heartbeat another worker takes over."""
+
+SUSPENDED_SECONDS = 0.7 * SESSION_SECONDS
+"""A process that stood still for so long may have lost its partitions, for the last heartbeat may
+have been sent a quarter of a session before."""
+
+# where there is one, a clock that goes on while the machine sleeps
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(slots=True)
@@ -88,6 +98,7 @@ class Engine:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detector")
         self._lock = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
+        self._pulse: float | None = None
 
     async def stop(self) -> None:
         """Finish what is under way and disconnect."""
@@ -114,6 +125,27 @@ class Engine:
                     self.health.progress(time.monotonic())
         self.progress.messages += len(messages)
         self.observer.records(len(messages))
+
+    def pulse(self) -> None:
+        """Take note that the process runs; to be called every second or so.
+
+        Raises
+        ------
+        SuspendedError
+            It stood still for so long that it may not own its partitions any more. Who woke up
+            would close hours by the wall clock that another worker has gone on with, and their
+            requests would count twice. What was not acknowledged comes again elsewhere.
+        """
+        self._check_pulse()
+        self._pulse = time.clock_gettime(_CLOCK)
+
+    def _check_pulse(self) -> None:
+        stood = 0.0 if self._pulse is None else time.clock_gettime(_CLOCK) - self._pulse
+        if stood > SUSPENDED_SECONDS:
+            raise SuspendedError(
+                f"the process stood still for {stood:.0f} s, and others may have its partitions: "
+                "start it again"
+            )
 
     def look(self, lags: Mapping[int, int]) -> None:
         """Take note of the messages that wait, by partition; never waits for the mathematics."""
@@ -247,6 +279,7 @@ class Engine:
 
     async def _send(self, records: Iterable[tuple[Record, int | None]]) -> None:
         producer = await self._connected()
+        self._check_pulse()
         futures = [
             await producer.send(
                 record.topic,

@@ -5,6 +5,7 @@
     ├── RecordingError    a recording that is damaged, foreign, empty, or lacks what is asked for
     ├── SettingsError     a setting that cannot be right
     ├── StateError        a record of an internal topic that no worker wrote
+    ├── SuspendedError    a worker that stood still for longer than its partitions wait for it
     └── TopicError        a topic that is missing, or differs from what the settings say
 
 Every message says what happened and what to do about it.
@@ -16,6 +17,7 @@ __all__ = [
     "SettingsError",
     "StateError",
     "StreamError",
+    "SuspendedError",
     "TopicError",
 ]
 
@@ -38,6 +40,10 @@ class SettingsError(StreamError):
 
 class StateError(StreamError):
     """A record of an internal topic is damaged, or was not written by a worker."""
+
+
+class SuspendedError(StreamError):
+    """The process was stopped, or the machine slept, for so long that others took over."""
 
 
 class TopicError(StreamError):

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 from mode import CrashingSupervisor
 
-from .engine import Engine
+from .engine import SESSION_SECONDS, Engine
 from .fetched import read_within_bounds
 from .logs import configure_logs
 from .metrics import serve_metrics
@@ -34,9 +34,6 @@ IDLE_CHECK_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 BUFFERED_MESSAGES = 64
 """Messages that Faust holds ready a partition; more would only cost memory."""
-
-SESSION_SECONDS = 10.0
-"""After so long without a heartbeat another worker takes over."""
 
 
 def build_app(settings: Settings, engine: Engine) -> faust.App:
@@ -109,6 +106,7 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
 
     @app.timer(interval=LOOK_SECONDS)
     async def look() -> None:
+        engine.pulse()
         lags: dict[int, int] = {}
         # partitions may change hands, and the consumer may stop, at any moment
         with suppress(KafkaError, ConsumerNotStarted):

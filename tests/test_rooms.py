@@ -23,6 +23,7 @@ EXTRAS = {
     "jgo",
     "confluent_kafka",
     "cryptography",
+    "psutil",
     "pyarrow",
     "sklearn",
     "jinja2",
@@ -110,6 +111,7 @@ NEED_EXTRAS = [
     ("stream", "recording"),
     ("stream", "traces"),
     ("stream", "security"),
+    ("stream", "soak"),
 ]
 
 

@@ -58,6 +58,8 @@ class KafkaBroker:
         Is told in a few words what takes time.
     more
         Listeners beside the plain one, such as those with TLS.
+    cluster_id
+        Of the cluster that this is a node of; a new one by default.
 
     Raises
     ------
@@ -75,8 +77,10 @@ class KafkaBroker:
         data: Path | None = None,
         progress: Callable[[str], None] | None = None,
         more: MoreListeners | None = None,
+        cluster_id: str | None = None,
     ) -> None:
         self._wanted_port = port
+        self._cluster_id = cluster_id or new_cluster_id()
         self._more = more
         self._data = data
         self._progress = progress or (lambda text: None)
@@ -188,7 +192,7 @@ class KafkaBroker:
         if (self.folder / "logs" / "meta.properties").exists():
             return
         tool = ["kafka.tools.StorageTool", "format"]
-        options = ["--cluster-id", new_cluster_id(), "--config", str(properties)]
+        options = ["--cluster-id", self._cluster_id, "--config", str(properties)]
         done = subprocess.run(
             [*java, *tool, *options],
             stdin=subprocess.DEVNULL,

@@ -233,7 +233,7 @@ COMMANDS = [
     ("experiment", "run"), ("experiment", "scorecard"), ("export",),
     ("export", "violations"),
     ("import",), ("import", "data-capture"), ("import", "debugger"), ("import", "kserve"),
-    ("inspect",), ("layers",), ("notify",), ("record",), ("replay",), ("topics",),
+    ("inspect",), ("layers",), ("notify",), ("record",), ("replay",), ("soak",), ("topics",),
     ("traces",), ("worker",),
 ]  # fmt: skip
 
