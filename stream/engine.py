@@ -112,6 +112,7 @@ class Engine:
 
     async def take(self, messages: list[Incoming]) -> None:
         """Take a batch in and flush; when this returns the messages may be acknowledged."""
+        self.pulse()
         async with self._lock:
             await self._load_missing({message.partition for message in messages})
             with self._traces.batch(messages) as trace:
@@ -157,6 +158,7 @@ class Engine:
 
         Lanes of partitions in `owned` that were taken over from another worker may be silent too.
         """
+        self.pulse()
         async with self._lock:
             await self._load_missing(owned)
             if not self.settings.idle_seconds:

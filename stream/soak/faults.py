@@ -16,7 +16,8 @@ __all__ = [
 ]  # fmt: skip
 
 FEWEST_WORKERS, MOST_WORKERS = 2, 4
-JOIN_SECONDS = 60.0
+JOIN_SECONDS = 20.0
+"""A worker beyond those that partitions suffice for is a spare, and gets none."""
 
 
 class Fault(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,9 @@ __all__ = ["Fleet", "Sample", "Worker"]
 STOP_SECONDS = 60.0
 RESTART_AFTER_SECONDS = 1.0
 """A process that ended by itself is started again after so long, as systemd or Kubernetes do."""
+
+YOUNG_SECONDS = 15.0
+"""A process younger than that may still be loading its code; it holds nothing, and just ends."""
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -154,10 +158,12 @@ class Fleet:
 
     async def _terminate(self, worker: Worker) -> int:
         process = worker.process
+        is_young = time.time() - process.create_time() < YOUNG_SECONDS
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
         try:
-            return int(await asyncio.to_thread(process.wait, STOP_SECONDS))
+            code = int(await asyncio.to_thread(process.wait, STOP_SECONDS))
+            return 0 if is_young and code == -signal.SIGTERM else code
         except psutil.TimeoutExpired:
             process.kill()
             return int(process.wait(STOP_SECONDS))

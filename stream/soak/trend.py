@@ -90,7 +90,8 @@ def slope(what: str, times: list[float], values: list[float]) -> Trend | None:
     hours = np.array([b.mean() / 3600 for b in np.array_split(at[kept], BLOCKS)])
     medians = np.array([np.median(b) for b in np.array_split(all_values[kept], BLOCKS)])
     fit = linregress(hours, medians)
-    reach = float(t.ppf(0.975, BLOCKS - 2)) * float(fit.stderr)
+    # a figure that never moves has no standard error
+    reach = float(t.ppf(0.975, BLOCKS - 2) * np.nan_to_num(fit.stderr))
     per_hour, length = float(fit.slope), float(at[kept][-1] - at[kept][0]) / 3600
     median = float(np.median(all_values[kept]))
     return Trend(what, median, per_hour, per_hour - reach, per_hour + reach, length)
