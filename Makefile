@@ -10,7 +10,7 @@ PEERS := .venv-peers
 AUDIT := .venv-audit
 DATA ?= ../shared/data/cifar10-activations.npz
 
-.PHONY: help install demo test lint lock fuzz chaos bench peers evaluate audit clean
+.PHONY: help install demo test lint lock fuzz soak chaos bench peers evaluate audit clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -34,8 +34,11 @@ lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# file by file in the order of the folders: the demos, which take longest, must not come last
+TEST_FLAGS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: lint       ## every check: ruff, mypy, pytest with warnings as errors
-	$(BIN)/pytest
+	$(BIN)/pytest $(TEST_FLAGS)
 
 lock: $(READY)   ## renew constraints.txt from .venv
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
@@ -53,6 +56,12 @@ fuzz: $(READY)   ## hostile messages for ten minutes (FUZZ_SECONDS=60); new inpu
 
 chaos: $(READY)  ## break the demo's system on purpose, nine short experiments (under ten minutes)
 	$(BIN)/latentwatch experiment run --force --out build/chaos $(CHAOS)
+
+SOAK_FLAGS ?=
+
+soak: $(READY)   ## faults one by one, then an hour of all (SOAK_FLAGS="--suite mixed --minutes 5")
+	mkdir -p build
+	$(BIN)/latentwatch soak --json build/soak.json $(SOAK_FLAGS)
 
 bench: $(READY)  ## how fast it is on this machine (two minutes, nothing else running)
 	mkdir -p build
