@@ -80,7 +80,7 @@ class Join:
         worker = world.fleet.join()
         with suppress(TimeoutError):
             async with asyncio.timeout(JOIN_SECONDS):
-                while "partition taken over" not in worker.log.read_text(errors="replace"):
+                while not worker.had_partitions:
                     await asyncio.sleep(0.1)
 
 

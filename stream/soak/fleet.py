@@ -25,6 +25,9 @@ RESTART_AFTER_SECONDS = 1.0
 YOUNG_SECONDS = 15.0
 """A process younger than that may still be loading its code; it holds nothing, and just ends."""
 
+TAKEN_OVER = "partition taken over"
+"""What a worker logs."""
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -53,6 +56,11 @@ class Worker:
     def is_running(self) -> bool:
         """Whether its process is there."""
         return self.process.poll() is None
+
+    @property
+    def had_partitions(self) -> bool:
+        """Whether it ever took a partition over, this process or one before it."""
+        return self.log.exists() and TAKEN_OVER in self.log.read_text(errors="replace")
 
 
 class Fleet:

@@ -133,11 +133,14 @@ async def run_suite(
 
 async def _first_progress(world: World, folder: Path) -> None:
     deadline = time.monotonic() + FIRST_PROGRESS_SECONDS
-    while not any(world.lag.committed.values()):
+    # a worker that has nothing yet cannot lose it: faults would strike the air
+    while not any(world.lag.committed.values()) or not all(
+        worker.had_partitions for worker in world.fleet.running
+    ):
         if time.monotonic() > deadline:
             raise SoakError(
-                f"no worker took anything in within {FIRST_PROGRESS_SECONDS:.0f} s: see the logs "
-                f"in {folder}"
+                f"not every worker took partitions over within {FIRST_PROGRESS_SECONDS:.0f} s: "
+                f"see the logs in {folder}"
             )
         await asyncio.sleep(0.2)
 
