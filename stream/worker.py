@@ -208,4 +208,10 @@ def run_worker(settings: Settings) -> None:
         override_logging=False,
     )
     with serve_metrics(settings, engine.observer, engine.health):
-        worker.execute_from_commandline()
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as end:
+            # an error while it stops: Faust ends with code 1 and does not say why
+            if end.code and end.__context__ is not None:
+                log.error("worker ends in error", exc_info=end.__context__)
+            raise

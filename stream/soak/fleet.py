@@ -14,11 +14,15 @@ from pathlib import Path
 
 import psutil
 
+from stream.engine import SESSION_SECONDS
 from stream.settings import Settings
 
 __all__ = ["Fleet", "Sample", "Worker"]
 
 STOP_SECONDS = 60.0
+NOTICE_SECONDS = 20.0
+"""A worker that slept for longer than its session ends and is started again within so long."""
+
 RESTART_AFTER_SECONDS = 1.0
 """A process that ended by itself is started again after so long, as systemd or Kubernetes do."""
 
@@ -128,7 +132,7 @@ class Fleet:
         return code
 
     async def pause(self, worker: Worker, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after so long."""
+        """SIGSTOP, and SIGCONT after so long; then wait until a worker that lost all began anew."""
         process = worker.process
         process.suspend()
         try:
@@ -136,6 +140,13 @@ class Fleet:
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
+        if seconds > SESSION_SECONDS:
+            # It notices and ends, which takes long while a broker is away: who asks it to end in
+            # the meantime would take its exit code for an answer.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    while worker.process is process:
+                        await asyncio.sleep(0.1)
 
     def look(self) -> None:
         """Take a sample of each worker."""
