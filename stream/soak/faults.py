@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .fleet import wait_until
 from .gateway import Cut
 from .world import World
 
@@ -78,10 +78,7 @@ class Join:
     async def strike(self, world: World) -> None:
         """Start it, and wait until it has partitions."""
         worker = world.fleet.join()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(JOIN_SECONDS):
-                while not worker.had_partitions:
-                    await asyncio.sleep(0.1)
+        await wait_until(lambda: worker.had_partitions, JOIN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

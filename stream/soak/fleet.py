@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import psutil
 from stream.engine import SESSION_SECONDS
 from stream.settings import Settings
 
-__all__ = ["Fleet", "Sample", "Worker"]
+__all__ = ["Fleet", "Sample", "Worker", "wait_until"]
 
 STOP_SECONDS = 60.0
 NOTICE_SECONDS = 20.0
@@ -64,7 +65,15 @@ class Worker:
     @property
     def had_partitions(self) -> bool:
         """Whether it ever took a partition over, this process or one before it."""
-        return self.log.exists() and TAKEN_OVER in self.log.read_text(errors="replace")
+        return TAKEN_OVER in self.log.read_text(errors="replace")
+
+
+async def wait_until(holds: Callable[[], bool], seconds: float) -> None:
+    """Wait until something holds, for so long at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not holds():
+                await asyncio.sleep(0.1)
 
 
 class Fleet:
@@ -143,10 +152,7 @@ class Fleet:
         if seconds > SESSION_SECONDS:
             # It notices and ends, which takes long while a broker is away: who asks it to end in
             # the meantime would take its exit code for an answer.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(NOTICE_SECONDS):
-                    while worker.process is process:
-                        await asyncio.sleep(0.1)
+            await wait_until(lambda: worker.process is not process, NOTICE_SECONDS)
 
     def look(self) -> None:
         """Take a sample of each worker."""

@@ -13,6 +13,7 @@ from producers.wire import WireError, decode
 from stream.baselines import BaselineStore
 from stream.events import dead_letter_record
 from stream.hours import HourPart
+from stream.processor import Incoming
 from stream.replay.offline import OfflineReplay
 from stream.settings import Settings
 from stream.soak.known import KnownStream, Planned
@@ -21,16 +22,6 @@ from stream.soak.truth import Truth, truth_of
 from stream.soak.verdict import verdict
 
 STEPS = 40
-
-
-class Read(NamedTuple):
-    """A record as a consumer gives it."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
 
 
 class Run(NamedTuple):
@@ -58,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     messages = []
     for message in sent:
         place = message.partition, offsets[message.partition]
-        messages.append(Read(*place, message.key, message.value, message.headers))
+        messages.append(Incoming(*place, message.key, message.value, message.headers))
         offsets[message.partition] += 1
     truth = truth_of(settings, messages)
     records: dict[str, list[Any]] = {role: [] for role in ROLES}
@@ -69,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(settings, sent, Content(records), truth)
 
 
-def told(settings: Settings, messages: list[Read]) -> tuple[list[Read], list[Read]]:
+def told(settings: Settings, messages: list[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
     """Parts of hours, and rates, of an offline replay of its own."""
 
     def sound() -> Any:
@@ -83,12 +74,12 @@ def told(settings: Settings, messages: list[Read]) -> tuple[list[Read], list[Rea
     parts = list(replay.lanes(sound()))
     rates = list(replay.with_rates(parts))
     return (
-        [Read(0, n, r.key, r.value, r.headers) for n, r in enumerate(parts)],
-        [Read(0, n, r.key, r.value, r.headers) for n, r in enumerate(rates)],
+        [Incoming(0, n, r.key, r.value, r.headers) for n, r in enumerate(parts)],
+        [Incoming(0, n, r.key, r.value, r.headers) for n, r in enumerate(rates)],
     )
 
 
-def letters(settings: Settings, messages: list[Read], truth: Truth) -> list[Read]:
+def letters(settings: Settings, messages: list[Incoming], truth: Truth) -> list[Incoming]:
     found = []
     for m in messages:
         reason = truth.refused.get((m.partition, m.offset))
@@ -96,7 +87,7 @@ def letters(settings: Settings, messages: list[Read], truth: Truth) -> list[Read
             record = dead_letter_record(
                 settings.topics(), **m._asdict(), reason=reason, detail="poison"
             )
-            found.append(Read(0, len(found), record.key, record.value, record.headers))
+            found.append(Incoming(0, len(found), record.key, record.value, record.headers))
     return found
 
 
@@ -127,7 +118,7 @@ def test_a_part_that_is_lost_is_noticed(run: Run) -> None:
 
 
 def test_a_part_that_was_told_in_two_ways_is_noticed(run: Run) -> None:
-    def forked(records: list[Read]) -> list[Read]:
+    def forked(records: list[Incoming]) -> list[Incoming]:
         part = HourPart.from_bytes(records[0].value or b"")
         other = HourPart.from_bytes(records[1].value or b"")
         return [*records, records[0]._replace(value=_with_tally(part, other))]
@@ -140,7 +131,7 @@ def _with_tally(part: HourPart, other: HourPart) -> bytes:
 
 
 def test_requests_that_count_twice_are_noticed(run: Run) -> None:
-    def doubled(records: list[Read]) -> list[Read]:
+    def doubled(records: list[Incoming]) -> list[Incoming]:
         event = orjson.loads(records[-1].value or b"")
         event["data"]["requests"] *= 2
         return [*records, records[-1]._replace(value=orjson.dumps(event))]
