@@ -27,8 +27,8 @@ Benchmark = Callable[[Path, Callable[[str], None]], dict[str, float]]
     help="Write the figures to a file as well, with machine and versions.",
 )
 def bench(names: tuple[str, ...], json_file: Path | None) -> None:
-    """Measure NAMES, all by default: core, growth, peers, recording, offline, state, replaying,
-    worker, latency, overhead.
+    """Measure NAMES, all by default: core, growth, peers, recording, offline, state,
+    merging, replaying, worker, latency, overhead.
 
     Nothing else should run on the machine. The last four start a Kafka of their own; peers needs
     `make peers`, overhead the extra `bench`, and both are left out without.
@@ -66,11 +66,13 @@ def _benchmarks() -> dict[str, Benchmark]:
     from .bench.inference import overhead
     from .bench.kafka import replaying
     from .bench.latency import latency
+    from .bench.merging import merging
     from .bench.recordings import offline, recording
     from .bench.worker import state, worker
 
     every = (
-        core, growth, peers, recording, offline, state, replaying, worker, latency, overhead
+        core, growth, peers, recording, offline, state, merging,
+        replaying, worker, latency, overhead,
     )  # fmt: skip
     return {benchmark.__name__: benchmark for benchmark in every}
 

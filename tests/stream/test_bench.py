@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from stream.bench.core import core
 from stream.bench.kafka import replaying
 from stream.bench.machine import machine
+from stream.bench.merging import merging
 from stream.bench.recordings import offline, recording
 from stream.bench.traffic import BenchTraffic
 from stream.bench.worker import state
@@ -58,7 +59,7 @@ def test_figures_name_their_machine(tmp_path: Path) -> None:
 def test_unknown_benchmarks_are_refused_with_the_known_ones(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", "nonsense"])
     assert result.exit_code == 2
-    assert "recording, offline, state, replaying" in result.stderr
+    assert "recording, offline, state, merging, replaying" in result.stderr
 
 
 def test_traffic_is_the_same_each_time_and_its_ids_differ() -> None:
@@ -83,3 +84,10 @@ def test_the_core_is_measured_beside_its_own_products(tmp_path: Path) -> None:
 def test_a_state_grows_with_its_layers(tmp_path: Path) -> None:
     found = state(tmp_path, quiet, rows=1_280, layers=(1, 2))
     assert 0 < found["state_bytes_1_layers"] < found["state_bytes_2_layers"] < 1 << 20
+
+
+def test_hours_of_many_lanes_are_added_up_in_any_order(tmp_path: Path) -> None:
+    found = merging(tmp_path, quiet, lanes=(1, 40), random_features=32, simulated_requests=20_000)
+    assert (found["levels_1_lanes"], found["levels_40_lanes"]) == (0, 2)
+    assert found["part_bytes_40_lanes"] > 500
+    assert min(found["milliseconds_a_part_40_lanes"], found["part_bytes_1_lanes"]) > 0
