@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ FALSE_DISCOVERY_RATE = 0.05
 
 
 def merging(
-    folder: Path, say: Say, lanes: Sequence[int] = (16, 256, 4096), **options: object
+    folder: Path, say: Say, lanes: Sequence[int] = (16, 256, 4096), **options: Any
 ) -> Figures:
     """Milliseconds and bytes of a part, by the number of lanes that tell of the same hour.
 
