@@ -13,19 +13,21 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from producers.wire import Limits
 
 from .baselines import BaselineStore
-from .errors import StateError, SuspendedError
+from .errors import StateError, SuspendedError, TopicError
 from .events import Record, report_records
 from .health import Health
 from .hours import HourPart
@@ -276,22 +278,25 @@ class Engine:
     async def _partition(self, record: Record) -> int | None:
         if record.route is None:
             return None
-        count = len(await (await self._connected()).partitions_for(record.topic))
+        producer = await self._connected()
+        with _existing(record.topic):
+            count = len(await producer.partitions_for(record.topic))
         return zlib.crc32(record.route) % count
 
     async def _send(self, records: Iterable[tuple[Record, int | None]]) -> None:
         producer = await self._connected()
         self._check_pulse()
-        futures = [
-            await producer.send(
-                record.topic,
-                key=record.key,
-                value=record.value,
-                headers=record.headers,
-                partition=partition,
-            )
-            for record, partition in records
-        ]
+        futures = []
+        for record, partition in records:
+            with _existing(record.topic):
+                future = await producer.send(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    headers=record.headers,
+                    partition=partition,
+                )
+            futures.append(future)
         if futures:
             await asyncio.gather(*futures)
 
@@ -311,3 +316,15 @@ class Engine:
 
     async def _compute(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+@contextmanager
+def _existing(topic: str) -> Iterator[None]:
+    """Say which topic is not there, and what to do."""
+    try:
+        yield
+    except UnknownTopicOrPartitionError as error:
+        raise TopicError(
+            f"there is no topic {topic!r}: create it with `latentwatch topics`, and start the "
+            "worker again; it goes on where it stopped"
+        ) from error
