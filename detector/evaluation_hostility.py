@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from detector.baseline import Baseline
 from detector.evaluation_requests import Draws
 from detector.evaluation_runs import Rows
-from detector.evaluation_streams import StreamScorer, alarms, joined, spaced
+from detector.evaluation_streams import (
+    StreamScorer,
+    alarms,
+    joined,
+    quantile_of_delays,
+    spaced,
+)
 from detector.features import BLOCK_ROWS, Float32, Int64
 from detector.monitor import Monitor
 from detector.sketch import Features, Requests
@@ -37,6 +43,12 @@ FLOODS = (0.0, 0.5, 0.9)
 MASKED_SHARE = 0.05
 MASKED_REQUESTS = 3_200
 HOUR_REQUESTS = 2_000
+
+SAMPLING_RATES = (1.0, 0.5, 0.25, 0.1, 0.05)
+SAMPLED_SHARE = 0.1
+SAMPLED_BURSTS = (256, 1_024, 4_096)
+BURST_SHARE = 0.3
+QUIET_REQUESTS = 1_024
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +172,42 @@ class Hostility:
                 seen.append(any(self._seen(lane, threshold) for lane in lanes))
             found[count] = float(np.mean(seen)), float(hour)
         return found
+
+    def sampling(self) -> dict[float, tuple[float | None, dict[int, float]]]:
+        """By sampling rate of the publisher: requests until an alarm, and bursts that are seen.
+
+        First the median of the service's requests, judged or not, until a window alarms on an
+        attack of one request in ten that goes on; None where most streams end before. Then, by
+        length of a burst in the service's requests, three in ten of which are the attack, the
+        share of bursts in which a window alarms.
+        """
+        threshold = self.baseline.threshold(AVERAGE_RUN_LENGTH)
+        found = {}
+        for n, rate in enumerate(SAMPLING_RATES):
+            rng = self._rng(8, n)
+            delays = np.array([self._delay(rng, threshold) / rate for _ in range(self.streams)])
+            bursts = {
+                burst: float(
+                    np.mean([self._burst_seen(rng, burst, rate) for _ in range(self.streams)])
+                )
+                for burst in SAMPLED_BURSTS
+            }
+            found[rate] = quantile_of_delays(delays, 0.5), bursts
+        return found
+
+    def _delay(self, rng: np.random.Generator, threshold: float) -> float:
+        """Judged requests of an attack until the first alarm; infinite without one."""
+        stream = self._stream(rng, rng.random(REQUESTS) < SAMPLED_SHARE)
+        blocks = alarms(self._scorer.scores(stream), threshold)
+        return float((blocks[0] + 1) * BLOCK_ROWS) if blocks else float("inf")
+
+    def _burst_seen(self, rng: np.random.Generator, burst: int, rate: float) -> bool:
+        """Whether what sampling leaves of a burst raises an alarm, with quiet traffic around."""
+        judged = int(rng.binomial(burst, rate))
+        attacked = np.zeros(2 * QUIET_REQUESTS + judged, dtype=np.bool_)
+        start = QUIET_REQUESTS + int(rng.integers(BLOCK_ROWS))
+        attacked[start : start + judged] = rng.random(judged) < BURST_SHARE
+        return self._seen(self._stream(rng, attacked), self.baseline.threshold(AVERAGE_RUN_LENGTH))
 
     def floods(self) -> dict[tuple[str, float], tuple[float, float]]:
         """By what floods the lane, and its share of all requests; 5 % of the rest is the attack.

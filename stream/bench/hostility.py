@@ -1,4 +1,5 @@
-"""How much thin, pulsed, masked and spread attacks are seen: the figures of ``docs/hostile.md``.
+"""How much thin, pulsed, masked and spread attacks are seen: the figures of ``docs/hostile.md``
+and ``docs/scale.md``.
 
     python -m stream.bench.hostility activations.npz --layers layer1,layer3,layer4
 
@@ -37,7 +38,7 @@ def main(data: Path, layers: str | None, attack: str, streams: int, seed: int) -
         hostility = _fitted(load_npz(data), layers, attack, streams, seed)
     except ActivationsError as error:
         raise click.ClickException(str(error)) from error
-    for table in (_dilution, _pulses, _floods, _label_mix, _lanes):
+    for table in (_dilution, _pulses, _floods, _label_mix, _lanes, _sampling):
         click.echo(table(hostility) + "\n")
 
 
@@ -98,6 +99,21 @@ def _lanes(hostility: Hostility) -> str:
         for count, (lanes, hour) in hostility.lanes().items()
     ]
     return _table(("lanes", "any lane alarms", "hour with p at most 0.01"), rows)
+
+
+def _sampling(hostility: Hostility) -> str:
+    found = hostility.sampling()
+    bursts = list(next(iter(found.values()))[1])
+    rows = [
+        (
+            f"{rate:.0%}",
+            "not seen" if delay is None else f"{delay:,.0f}",
+            *(f"{seen[burst]:.2f}" for burst in bursts),
+        )
+        for rate, (delay, seen) in found.items()
+    ]
+    head = ("sampling rate", "requests until the alarm", *(f"burst of {b:,}" for b in bursts))
+    return _table(head, rows)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from detector import Baseline
-from detector.evaluation_hostility import FLOODS, LANES, PULSES, SHARES, Hostility
+from detector.evaluation_hostility import (
+    FLOODS,
+    LANES,
+    PULSES,
+    SAMPLED_BURSTS,
+    SAMPLING_RATES,
+    SHARES,
+    Hostility,
+)
 from detector.evaluation_runs import Rows
 
 
@@ -62,3 +70,16 @@ def test_hours_see_what_is_spread_over_lanes(hostility: Hostility) -> None:
     assert list(found) == list(LANES)
     assert found[1] == (1.0, 1.0)
     assert {hour for _, hour in found.values()} == {1.0}
+
+
+def test_sampling_costs_delay_and_short_bursts(hostility: Hostility) -> None:
+    found = hostility.sampling()
+    assert list(found) == list(SAMPLING_RATES)
+    assert {tuple(bursts) for _, bursts in found.values()} == {SAMPLED_BURSTS}
+    whole, sampled = found[1.0][0], found[0.05][0]
+    assert whole is not None
+    assert sampled is not None
+    # as many judged requests are needed, up to the end of their block
+    assert sampled >= 20 * 32 > whole >= 32
+    assert found[1.0][1][256] == 1.0
+    assert found[0.05][1][256] < 1.0
