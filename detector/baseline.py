@@ -18,6 +18,7 @@ from detector.features import (
     FeatureMap,
     Float32,
     Float64,
+    Int16,
     Int64,
     chunks,
     fit_feature_map,
@@ -46,6 +47,9 @@ AGREEMENT_FEATURES = 128
 
 
 Spread = Callable[..., Iterable[None]]
+
+Residuals = Callable[[Float32, Int64], tuple[Int16, Float32]]
+"""What `Baseline.residuals` computes, elsewhere: on another processor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +103,10 @@ class Baseline:
     sha256: str = field(default="")
     spread: Spread = map
     """Goes over chunks of rows; the `map` of a thread pool featurises several at once."""
+
+    elsewhere: Residuals | None = None
+    """Takes the place of `residuals`: the same map on another processor, whose last digits are its
+    own. All workers of a lane should compute in the same place."""
 
     @classmethod
     def fit(
@@ -225,15 +233,15 @@ class Baseline:
         energy = np.empty(lengths.shape, dtype=np.float32)
 
         def featurise(chunk: slice, own: slice) -> None:
-            known, group = placed(rows[chunk], own.start), placed(groups[chunk], own.start)
-            known = np.hstack([known, self.agreement.columns(known, group)])
+            compute = self.elsewhere or self.residuals
+            found, energies = compute(
+                placed(rows[chunk], own.start), placed(groups[chunk], own.start)
+            )
+            psi[chunk], energy[chunk] = found[own], energies[own]
             for index, view in enumerate(self.views):
-                found, energies = view.map.residuals(known, group)
-                psi[chunk, view.slice] = found[own]
                 # grid steps are integers, and their squares sum to less than 2**53: exact
-                exact = found[own].astype(np.float64)
+                exact = found[own, view.slice].astype(np.float64)
                 lengths[chunk, index] = np.einsum("ij,ij->i", exact, exact)
-                energy[chunk, index] = energies[own]
 
         for _ in self.spread(featurise, *zip(*chunks(len(rows), place), strict=True)):
             pass
@@ -242,6 +250,26 @@ class Baseline:
             for index, view in enumerate(self.views)
         ]
         return Features(predicted, groups, psi, lengths, energy, np.stack(p_values, axis=1))
+
+    def residuals(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
+        """Residuals of one chunk in all views side by side.
+
+        Parameters
+        ----------
+        rows : float32 [CHUNK_ROWS, all columns]
+        groups : int64 [CHUNK_ROWS]
+
+        Returns
+        -------
+        psi : int16 [CHUNK_ROWS, R]
+        energy : float32 [CHUNK_ROWS, views]
+        """
+        known = np.hstack([rows, self.agreement.columns(rows, groups)])
+        psi = np.empty((len(rows), self.width), dtype=np.int16)
+        energy = np.empty((len(rows), len(self.views)), dtype=np.float32)
+        for index, view in enumerate(self.views):
+            psi[:, view.slice], energy[:, index] = view.map.residuals(known, groups)
+        return psi, energy
 
     @property
     def width(self) -> int:

@@ -133,6 +133,12 @@ class Settings(BaseSettings):
         lt=1,
         description="Share of benign requests tolerated among those flagged in an hour.",
     )
+    feature_device: str = Field(
+        "cpu",
+        pattern=r"^(cpu|auto|cuda(:\d{1,3})?)$",
+        description="Where feature maps run: `cpu`, `cuda`, `cuda:1`, or `auto`, a CUDA device "
+        "where torch sees one. The same for all workers of an `application_id`.",
+    )
 
     # Time and batches.
     flush_seconds: PositiveSeconds = Field(
