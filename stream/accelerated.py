@@ -3,8 +3,8 @@
 The arithmetic is that of `detector.features` and `detector.agreement`, in the same order and chunks
 of the same shape, so that one device gives the same bits for the same row whatever the batches.
 Between devices the last digits differ. On real activations (CIFAR-10, three layers), with torch on
-a processor: one residual in 1,200 by a grid step, 1/256 of a standard deviation, energies by 6e-6 of
-themselves, scores of clean windows by less than 0.0005, where thresholds are about 5.
+a processor: one residual in 1,200 by a grid step, 1/256 of a standard deviation, energies by 6e-6
+of themselves, scores of clean windows by less than 0.0005, where thresholds are about 5.
 """
 
 from __future__ import annotations
