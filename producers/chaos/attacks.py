@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from producers.chaos.errors import TrafficError
 from producers.chaos.target import Inputs, Target
-from producers.signs.attack import _art_seeded
+from producers.signs.attack import art_seeded
 from producers.signs.filters import round_to_8_bits, within_eps
 
 __all__ = ["ATTACKS", "Attack", "run_attack"]
@@ -127,7 +127,7 @@ def run_attack(target: Target, inputs: Inputs, name: str, strength: float, *, se
     if attack.unit == "side":
         options["mask"] = _squares(inputs.values, strength, generator).numpy()
     found = _of_the_toolbox(target.model, inputs.values, attack, strength, classes)
-    with _art_seeded(seed):
+    with art_seeded(seed):
         changed = found.generate(x=inputs.values.numpy(), y=aims.numpy(), **options)
     return _as_delivered(torch.from_numpy(np.asarray(changed)), inputs.values, attack, strength)
 

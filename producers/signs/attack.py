@@ -155,7 +155,7 @@ def attack(
     aims = other_classes(labels, seed=seed) if settings.method == "pgd_targeted" else labels
     task = progress.add_task("computing the attack", total=len(images))
     changed = []
-    with _art_seeded(derived_seed(seed, "attack start")):
+    with art_seeded(derived_seed(seed, "attack start")):
         for batch in torch.split(torch.arange(len(images)), settings.batch_size):
             attacked = generator.generate(x=images[batch].numpy(), y=aims[batch].numpy())
             changed.append(within_eps(torch.from_numpy(attacked), images[batch], settings.eps))
@@ -206,7 +206,7 @@ def _of_the_toolbox(model: SignNetwork, settings: AttackSettings) -> Any:
 
 
 @contextmanager
-def _art_seeded(seed: int) -> Iterator[None]:
+def art_seeded(seed: int) -> Iterator[None]:
     """Seed the global generators, which the toolbox draws its starts from, and restore them."""
     state = np.random.get_state()
     np.random.seed(seed % 2**32)
