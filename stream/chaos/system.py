@@ -182,6 +182,32 @@ class System:
         ]  # fmt: skip
         return self._play(command, identity)
 
+    def note_replayed(self, url: str) -> int:
+        """Take note of the requests of a recording that were replayed; return how many."""
+        from stream.recording import Recording
+
+        requests = Recording(url).select(model=self.plan.model, version=self.plan.version)
+        rows = requests.requests().select(["request_id", "event_time"])
+        times = rows["event_time"].cast("int64").to_pylist()
+        now = time.time_ns()
+        lines = [
+            {
+                "request_id": request_id,
+                "event_time_ns": event_time_ns,
+                "sent_at_ns": now,
+                "kind": "replayed",
+                "adversarial": False,
+                "published": True,
+            }
+            for request_id, event_time_ns in zip(rows["request_id"].to_pylist(), times, strict=True)
+        ]
+        with self._lock:
+            number = self._stretches
+            self._stretches += 1
+        text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+        (self.folder / f"truth-{number:02d}-replayed.jsonl").write_bytes(text)
+        return len(lines)
+
     def _play(self, command: list[str], identity: str) -> dict[str, Any]:
         player = Child(command, self.folder / f"player-{identity}.log")
         self._players.append(player)

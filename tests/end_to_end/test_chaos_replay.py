@@ -1,0 +1,60 @@
+"""An experiment on a real Kafka replays a recording of its own traffic: all is counted twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stream.chaos import actions, probes
+from stream.chaos.errors import ExperimentError
+from stream.chaos.material import SystemPlan
+from stream.chaos.system import System, start_system, stop_system
+from stream.cli import main
+from stream.settings_sources import KAFKA_SERVERS_VARIABLE
+
+pytestmark = pytest.mark.broker
+
+PLAN = SystemPlan(
+    classifier="tests.end_to_end.tiny:network",
+    inputs="tests.end_to_end.tiny:inputs",
+    layers="^deep$",
+    baseline_rows=1_200,
+    simulated_requests=200_000,
+    settings={"average_run_length": 100_000},
+)
+
+
+@pytest.fixture
+def system(
+    kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[System]:
+    monkeypatch.setenv(KAFKA_SERVERS_VARIABLE, kafka_bootstrap)
+    started = start_system(PLAN, tmp_path / "run", tmp_path / "material")
+    try:
+        yield started
+    finally:
+        stop_system()
+
+
+def test_what_was_recorded_is_replayed_and_counted(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actions.send_traffic(800)
+    actions.send_attack("pgd", share=0.5, requests=640, strength=1.0)
+    assert probes.hours_exact()["difference"] == 0
+    assert isinstance(probes.alert_delay()["requests"], int)
+
+    recording = str(tmp_path / "recording")
+    for name, value in system.settings.environment().items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(main, ["record", "--out", recording, "--until-end"])
+    assert done.exit_code == 0, done.output
+    with pytest.raises(ExperimentError, match="exit code"):
+        actions.replay_recording(str(tmp_path / "nothing"))
+    assert actions.replay_recording(recording) == 1_440
+    assert probes.hours_exact()["difference"] == 0
+    assert probes.false_alerts_raised() == 0
+    hours = {hour for _, hour in system.seen().outputs.rates}
+    counted = [system.seen().outputs.rates["deep", hour]["requests"] for hour in sorted(hours)]
+    assert counted == [1_600, 1_280]
