@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from tempfile import mkdtemp
@@ -27,11 +28,15 @@ from .logs import configure_logs
 from .metrics import serve_metrics
 from .processor import Incoming
 from .settings import Settings
+from .transport import prompt_transport
 
 __all__ = ["build_app", "run_worker"]
 
 IDLE_CHECK_SECONDS = 1.0
 LOOK_SECONDS = 1.0
+LINGER_SECONDS = 0.05
+"""How long messages that come together are waited for."""
+
 BUFFERED_MESSAGES = 64
 """Messages that Faust holds ready a partition; more would only cost memory."""
 
@@ -60,6 +65,7 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
         broker_heartbeat_interval=SESSION_SECONDS / 4,
         producer_acks=-1,
     )
+    app.transport = prompt_transport(app)
 
     def raw(name: str) -> Any:
         return app.topic(
@@ -128,8 +134,18 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
 
 
 async def _batches(stream: Any, settings: Settings) -> AsyncIterator[Sequence[Any]]:
-    async for events in stream.noack_take(settings.take_max, within=settings.flush_seconds):
+    """Messages that wait, in batches; one every `flush_seconds`, or at once when many wait.
+
+    Faust would wait for so long each time, after it has worked on the batch before: what came in
+    the meantime would wait for nothing.
+    """
+    within = min(LINGER_SECONDS, settings.flush_seconds)
+    async for events in stream.noack_take(settings.take_max, within=within):
+        begun = time.monotonic()
         yield events
+        # when more came, others wait: Faust's buffer is full, or nearly
+        if len(events) < BUFFERED_MESSAGES // 2:
+            await asyncio.sleep(max(0.0, begun + settings.flush_seconds - time.monotonic()))
 
 
 async def _lags(app: faust.App, topic: str) -> dict[int, int]:

@@ -27,7 +27,12 @@ def alibi(reference: Any) -> Callable[[Any], object]:
 
     torch.manual_seed(0)
     detector = MMDDriftOnline(
-        reference, ert=1_000, window_size=WINDOW, backend="pytorch", n_bootstraps=200, verbose=False
+        reference,
+        ert=1_000,
+        window_size=WINDOW,
+        backend="pytorch",
+        n_bootstraps=2_000,
+        verbose=False,
     )
     return lambda row: detector.predict(row)
 
