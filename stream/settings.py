@@ -142,7 +142,9 @@ class Settings(BaseSettings):
 
     # Time and batches.
     flush_seconds: PositiveSeconds = Field(
-        0.5, description="Seconds between two flushes: outputs, lane state, then offsets."
+        0.5,
+        description="Longest wait for more messages before a flush: outputs, lane state, then "
+        "offsets. When many wait, flushes follow at once.",
     )
     take_max: Count = Field(
         256, description="Most messages taken in one batch; bounds the worker's memory."

@@ -19,7 +19,7 @@ from typing import Any
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
-__all__ = ["prompt_transport"]
+__all__ = ["PromptApp"]
 
 WAIT_SECONDS = 0.05
 """How long a poll waits for records, and a broker with an answer, when there is nothing new."""
@@ -48,6 +48,8 @@ class _Transport(Transport):
     Consumer = _Consumer
 
 
-def prompt_transport(app: faust.App) -> Transport:
-    """The transport of an app, with the addresses of its settings."""
-    return _Transport(app.conf.broker_consumer, app, loop=app.loop)
+class PromptApp(faust.App):
+    """A Faust app with this transport."""
+
+    def _new_transport(self) -> Transport:
+        return _Transport(self.conf.broker_consumer, self, loop=self.loop)

@@ -28,7 +28,7 @@ from .logs import configure_logs
 from .metrics import serve_metrics
 from .processor import Incoming
 from .settings import Settings
-from .transport import prompt_transport
+from .transport import PromptApp
 
 __all__ = ["build_app", "run_worker"]
 
@@ -44,7 +44,7 @@ BUFFERED_MESSAGES = 64
 def build_app(settings: Settings, engine: Engine) -> faust.App:
     """Build the Faust app of one worker process around its engine."""
     topics = settings.topics()
-    app = faust.App(
+    app = PromptApp(
         settings.application_id,
         broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
         broker_credentials=_credentials(settings),
@@ -65,7 +65,6 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
         broker_heartbeat_interval=SESSION_SECONDS / 4,
         producer_acks=-1,
     )
-    app.transport = prompt_transport(app)
 
     def raw(name: str) -> Any:
         return app.topic(

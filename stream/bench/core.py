@@ -33,7 +33,9 @@ REPEATS = 5
 
 SIMULATED_REQUESTS = 100_000
 PEERS_SCRIPT = Path(__file__).with_name("online_peers.py")
-PEERS_SECONDS = 600.0
+PEERS_SECONDS = 1_200.0
+REFERENCE_ROWS = 5_000
+"""Of the other detectors, as many as our own baseline has."""
 
 
 def core(
@@ -99,7 +101,7 @@ def peers(folder: Path, say: Say, python: Path = DEFAULT_PYTHON) -> Figures:
     found = {"ours_microseconds": _monitor(baseline, {"layer4": traffic.draw(REQUESTS, 3)}, 64)}
     np.savez(
         folder / "rows.npz",
-        reference=traffic.draw(1_000, 1)[0].astype(np.float32),
+        reference=traffic.draw(REFERENCE_ROWS, 1)[0].astype(np.float32),
         rows=traffic.draw(4_096, 3)[0].astype(np.float32),
     )
     say("alibi-detect and frouros")

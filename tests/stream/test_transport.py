@@ -1,0 +1,76 @@
+"""The consumer waits for nothing that is ready: what Faust's own would wait for up to a second."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from stream.engine import Engine
+from stream.settings import Settings
+from stream.transport import WAIT_SECONDS
+from stream.worker import build_app
+
+
+@pytest.fixture
+def consumer() -> Iterator[Any]:
+    settings = Settings(bootstrap_servers="one:1,two:2")
+    engine = Engine(settings)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    app = build_app(settings, engine)
+
+    async def nothing(*_: Any) -> None: ...
+
+    consumer = app.transport.create_consumer(
+        nothing, on_partitions_revoked=nothing, on_partitions_assigned=nothing
+    )
+    yield consumer
+    consumer._thread.thread_loop.close()
+    loop.run_until_complete(engine.stop())
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+def run(work: Any) -> Any:
+    return asyncio.get_event_loop().run_until_complete(work)
+
+
+def test_the_transport_asks_the_brokers_of_the_settings(consumer: Any) -> None:
+    assert [str(url) for url in consumer.transport.url] == ["kafka://one:1", "kafka://two:2"]
+
+
+def test_a_broker_may_not_hold_an_answer_for_long(consumer: Any) -> None:
+    async def made() -> Any:
+        kafka = consumer._thread._create_consumer(asyncio.get_running_loop())
+        await kafka.stop()
+        return kafka
+
+    assert run(made())._fetch_max_wait_ms == 1e3 * WAIT_SECONDS
+
+
+def test_polls_are_short_with_partitions_and_without(consumer: Any, monkeypatch: Any) -> None:
+    asked = []
+
+    async def getmany(active_partitions: set[TP], timeout: float) -> dict[TP, Any]:
+        asked.append((set(active_partitions), timeout))
+        return {}
+
+    monkeypatch.setattr(consumer, "_getmany", getmany)
+    consumer.flow_active = True
+
+    async def poll(partitions: set[TP]) -> tuple[Any, float]:
+        monkeypatch.setattr(consumer, "_get_active_partitions", lambda: partitions)
+        started = time.monotonic()
+        found = await consumer._wait_next_records(1.0)
+        return found, time.monotonic() - started
+
+    some = {TP("activations", 0)}
+    assert run(poll(some))[0] == ({}, some)
+    assert asked == [(some, WAIT_SECONDS)]
+    found, seconds = run(poll(set()))
+    assert found == ({}, set())
+    assert seconds < 10 * WAIT_SECONDS
+    assert len(asked) == 1
