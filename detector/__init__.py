@@ -22,8 +22,10 @@ from detector.errors import (
 )
 from detector.evaluation import Evaluation, evaluate
 from detector.exact import gaussian_kernel, mmd_squared, permutation_test
+from detector.extraction import Extraction, ExtractionMonitor
 from detector.flagging import Contamination, Flagged, attribution, contamination, flag
 from detector.monitor import Block, Monitor
+from detector.queries import QueryReference
 from detector.screening import Finding, Screening, screen
 from detector.sketch import Features, Requests, Sketch
 from detector.suspects import Suspect
@@ -42,12 +44,15 @@ __all__ = [
     "Difference",
     "DimensionError",
     "Evaluation",
+    "Extraction",
+    "ExtractionMonitor",
     "Features",
     "Finding",
     "Flagged",
     "LayerDifference",
     "Monitor",
     "NotFiniteError",
+    "QueryReference",
     "Requests",
     "RunLengths",
     "Screening",

@@ -1,8 +1,4 @@
-"""Every kind of bad traffic by its name; whoever adds one, adds it here.
-
-A query stream that copies the classifier would be a kind as well: it makes its inputs from those
-that it is given, and its requests are adversarial.
-"""
+"""Every kind of bad traffic by its name; whoever adds one, adds it here."""
 
 from __future__ import annotations
 
@@ -12,12 +8,13 @@ from pathlib import Path
 from producers.chaos.attacks import ATTACKS, run_attack
 from producers.chaos.drift import DRIFTS, wear
 from producers.chaos.errors import TrafficError
+from producers.chaos.extraction import EXTRACTION, STEP, query_stream, seeds_of
 from producers.chaos.sign_attacks import SIGN_ATTACKS, STRENGTH, run_sign_attack
 from producers.chaos.target import Inputs, Target
 
 __all__ = ["KINDS", "Kind", "changed"]
 
-KINDS = (*ATTACKS, *SIGN_ATTACKS, *DRIFTS)
+KINDS = (*ATTACKS, EXTRACTION, *SIGN_ATTACKS, *DRIFTS)
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,8 @@ class Kind:
             return self.strength
         if self.name in ATTACKS:
             return ATTACKS[self.name].strength
+        if self.name == EXTRACTION:
+            return STEP
         return STRENGTH if self.name in SIGN_ATTACKS else 2.0
 
     def __str__(self) -> str:
@@ -61,10 +60,16 @@ class Kind:
 
 
 def changed(kind: Kind, target: Target, count: int, *, seed: int) -> Inputs:
-    """Draw inputs and change them; an attack begins with some that the classifier gets right."""
+    """Draw inputs and change them; an attack begins with some that the classifier gets right.
+
+    Inputs of an extraction are in the order in which they are asked about.
+    """
     if not kind.is_attack:
         worn = target.inputs(count, seed)
         return Inputs(wear(worn.values, kind.name, kind.used_strength, seed=seed), worn.labels)
+    if kind.name == EXTRACTION:
+        seeds = target.recognised(seeds_of(count), seed)
+        return query_stream(target, seeds, count, kind.used_strength)
     found = target.recognised(count, seed)
     if kind.name in ATTACKS:
         values = run_attack(target, found, kind.name, kind.used_strength, seed=seed)

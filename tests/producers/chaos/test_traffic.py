@@ -94,3 +94,16 @@ def test_a_favoured_class_gets_its_share(target: Target) -> None:
     stretch = Stretch(100, favoured=1, favour=0.7)
     requests = make_requests(target, make_plan(stretch, 0, 0), stretch, None, seed=0)
     assert (requests.labels == 1).sum() == 70
+
+
+def test_a_copier_asks_about_his_seeds_and_then_about_steps_away_from_earlier_inputs(
+    target: Target,
+) -> None:
+    found = changed(Kind("extraction", 0.05), target, 64, seed=4)
+    seeds = target.recognised(4, 4)
+    assert torch.equal(found.values[:4], seeds.values)
+    for known in (4, 8, 16, 32):
+        moved = (found.values[known : 2 * known] - found.values[:known]).abs()
+        assert 0 < moved.max() <= 0.05 + 1e-6
+    assert found.values.min() >= seeds.values.min()
+    assert found.values.max() <= seeds.values.max()
