@@ -1,7 +1,15 @@
-"""Faust's Kafka transport with a consumer that goes on as soon as there is room for more.
+"""Faust's Kafka transport with a consumer that loses nothing and waits for nothing.
 
-Faust pauses a partition while its buffer is full, which under load is most of the time, and learns
-late that it was resumed, in three ways:
+While partitions change hands, nothing may be read: what is read meanwhile is thrown away, and
+before the partitions are given free the consumer goes back to what is committed. Faust leaves two
+gaps, in either of which messages are passed over for good:
+
+- It stops to read only where it has partitions to lose. A worker that had none reads on while it
+  is given some, and the buffers are emptied after it went back.
+- A poll that began before may read on from where it went back to.
+
+When nothing changes, it shall go on as soon as there is room for more. Faust pauses a partition
+while its buffer is full, which under load is most of the time, and learns late that it was resumed:
 
 - A poll that began before waits for its whole second, though the records lie ready.
 - A poll with nothing to ask for sleeps for a second.
@@ -18,6 +26,7 @@ from typing import Any
 
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
 
 __all__ = ["PromptApp"]
 
@@ -34,14 +43,35 @@ class _Thread(AIOKafkaConsumerThread):
 
 
 class _Consumer(Consumer):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._reading = asyncio.Lock()
+
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.stop_flow()
+        await super().on_partitions_revoked(revoked)
+
+    async def perform_seek(self) -> None:
+        async with self._reading:
+            await super().perform_seek()
+
     async def _wait_next_records(self, timeout: float) -> Any:
-        if self.flow_active and not self._get_active_partitions():
-            await self.sleep(WAIT_SECONDS)
-            return {}, set()
-        return await super()._wait_next_records(min(timeout, WAIT_SECONDS))
+        while not self.should_stop:
+            if not self.flow_active:
+                await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # Faust's own form
+            async with self._reading:
+                if self.flow_active:
+                    return await self._poll(min(timeout, WAIT_SECONDS))
+        return {}, set()
+
+    async def _poll(self, timeout: float) -> Any:
+        if self._get_active_partitions():
+            return await super()._wait_next_records(timeout)
+        await self.sleep(timeout)
+        return {}, set()
 
 
 class _Transport(Transport):

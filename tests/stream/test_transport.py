@@ -74,3 +74,46 @@ def test_polls_are_short_with_partitions_and_without(consumer: Any, monkeypatch:
     assert found == ({}, set())
     assert seconds < 10 * WAIT_SECONDS
     assert len(asked) == 1
+
+
+def test_who_had_no_partitions_stops_to_read_as_well_while_they_change_hands(
+    consumer: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(consumer, "assignment", set)
+    consumer.resume_flow()
+    run(consumer.on_partitions_revoked(set()))
+    assert not consumer.flow_active
+
+
+def test_going_back_waits_for_a_poll_and_polls_wait_for_it(consumer: Any, monkeypatch: Any) -> None:
+    some, happened = {TP("activations", 0)}, []
+
+    async def getmany(active_partitions: set[TP], timeout: float) -> dict[TP, Any]:
+        happened.append("poll begins")
+        await asyncio.sleep(timeout)
+        happened.append("poll ends")
+        return {}
+
+    async def seek_to_committed() -> dict[TP, int]:
+        happened.append("goes back")
+        await asyncio.sleep(WAIT_SECONDS)
+        happened.append("is back")
+        return {}
+
+    monkeypatch.setattr(consumer, "_getmany", getmany)
+    monkeypatch.setattr(consumer, "_get_active_partitions", lambda: some)
+    monkeypatch.setattr(consumer, "seek_to_committed", seek_to_committed)
+    consumer.resume_flow()
+
+    async def rebalance() -> None:
+        first = asyncio.create_task(consumer._wait_next_records(1.0))
+        await asyncio.sleep(WAIT_SECONDS / 5)
+        consumer.stop_flow()
+        second = asyncio.create_task(consumer._wait_next_records(1.0))
+        await consumer.perform_seek()
+        consumer.resume_flow()
+        await asyncio.gather(first, second)
+
+    run(rebalance())
+    polled = ["poll begins", "poll ends"]
+    assert happened == [*polled, "goes back", "is back", *polled]
