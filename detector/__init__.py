@@ -25,7 +25,6 @@ from detector.exact import gaussian_kernel, mmd_squared, permutation_test
 from detector.extraction import Extraction, ExtractionMonitor
 from detector.flagging import Contamination, Flagged, attribution, contamination, flag
 from detector.monitor import Block, Monitor
-from detector.queries import QueryReference
 from detector.screening import Finding, Screening, screen
 from detector.sketch import Features, Requests, Sketch
 from detector.suspects import Suspect
@@ -52,7 +51,6 @@ __all__ = [
     "LayerDifference",
     "Monitor",
     "NotFiniteError",
-    "QueryReference",
     "Requests",
     "RunLengths",
     "Screening",

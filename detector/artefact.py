@@ -20,12 +20,13 @@ from detector.calibration import Calibration, RunLengths
 from detector.errors import ArtefactError
 from detector.features import FeatureMap
 from detector.null import NullModel, Typicality
+from detector.queries import QueryReference
 from detector.rows import Layout
 
 if TYPE_CHECKING:
     from detector.baseline import Baseline, View
 
-FORMAT = "latentwatch-baseline/4"
+FORMAT = "latentwatch-baseline/5"
 
 Tensors = dict[str, NDArray[Any]]
 Metadata = dict[str, Any]
@@ -44,6 +45,7 @@ _NULL_ARRAYS = (
     "tails",
 )
 _TYPICALITY_ARRAYS = ("centre", "spread", "reference")
+_QUERY_ARRAYS = ("columns", "mean", "scale", "projection", "rows")
 
 
 def digest(baseline: Baseline) -> str:
@@ -167,6 +169,8 @@ def _contents(baseline: Baseline) -> tuple[bytes, Tensors]:
     for index, distances in enumerate(baseline.agreement.layers):
         for name in _DISTANCE_ARRAYS:
             tensors[f"layer{index}.{name}"] = np.ascontiguousarray(getattr(distances, name))
+    for name in _QUERY_ARRAYS:
+        tensors[f"queries.{name}"] = np.ascontiguousarray(getattr(baseline.queries, name))
     for rows, scores in baseline.calibration.window_scores.items():
         tensors[f"window_scores.{rows}"] = scores
     for rows, scores in baseline.calibration.reference_scores.items():
@@ -201,6 +205,7 @@ def _rebuild(metadata: Metadata, tensors: Tensors) -> Baseline:
         group_of_class=tensors["group_of_class"],
         agreement=_rebuild_agreement(len(metadata["layers"]), tensors),
         views=_rebuild_views(metadata["views"], tensors),
+        queries=QueryReference(**{name: tensors[f"queries.{name}"] for name in _QUERY_ARRAYS}),
         calibration=Calibration(
             _by_rows(tensors, "window_scores."),
             RunLengths(tensors["run_maxima"], metadata["run_requests"]),

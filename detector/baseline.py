@@ -26,6 +26,7 @@ from detector.features import (
 )
 from detector.leave_out import LeftOut, leave_out
 from detector.null import NullModel
+from detector.queries import QueryReference
 from detector.rows import Layout, class_groups, feature_count, gather
 from detector.sketch import Features, Requests, Sketch
 
@@ -97,6 +98,7 @@ class Baseline:
     group_of_class: Int64
     agreement: Agreement
     views: tuple[View, ...]
+    queries: QueryReference
     calibration: Calibration
     longest_window: int
     fitted_rows: int
@@ -171,6 +173,7 @@ class Baseline:
             group_of_class=group_of_class,
             agreement=agreement,
             views=views,
+            queries=QueryReference.fit(rows, groups, layout.columns(layout.names[-1]), seed=seed),
             calibration=calibrate(
                 [(left_out, view.null) for left_out, view in zip(deciding, views, strict=False)],
                 longest_window,

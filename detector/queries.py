@@ -11,13 +11,21 @@ queries of a class are the idea of PRADA (Juuti et al. 2019).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from detector.features import CLIP, Float32, Float64, Int64, chunks, group_means, placed
-from detector.rows import CLASS_ROWS, Layout, class_groups, gather
+from detector.features import (
+    CLIP,
+    Float32,
+    Float64,
+    Int16,
+    Int64,
+    chunks,
+    group_means,
+    placed,
+)
 
 DIRECTIONS = 16
 """Dimensions that distances are taken in; 32 found nothing that 16 did not."""
@@ -37,55 +45,44 @@ LEAST_VARIANCE = 1e-3
 TOGETHER = 256
 """Queries whose distances are computed together; it bounds the memory."""
 
-_LAYER = "layer"
-
 
 @dataclass(frozen=True, eq=False)
 class QueryReference:
-    """Rows of each class in few dimensions, on a grid of integers.
+    """Rows of each class in few dimensions, on a grid of integers; a part of a baseline.
 
     Parameters
     ----------
-    layout : Layout
-        Of the one layer.
-    group_of_class : int64 [C]
-        Classes of too few rows share a group.
+    columns : int64 [d]
+        Columns of the baseline's raw rows that distances are taken in: those of one layer.
     mean, scale : float32 [d]
         A column is standardised as ``(x - mean) * scale`` and cut at ``CLIP``.
     projection : float32 [d, k]
         Principal directions within the classes, of variance one.
-    rows : float32 [G, J, k]
-        Reference rows of each group, integers.
+    rows : int16 [G, J, k]
+        Reference rows of each group.
     """
 
-    layout: Layout
-    group_of_class: Int64
+    columns: Int64
     mean: Float32
     scale: Float32
     projection: Float32
-    rows: Float32
+    rows: Int16
 
     @classmethod
-    def fit(cls, activations: ArrayLike, predicted: ArrayLike, *, seed: int = 0) -> QueryReference:
-        """Fit on validation activations of one layer, the deepest by preference.
+    def fit(cls, rows: Float32, groups: Int64, columns: Int64, *, seed: int) -> QueryReference:
+        """Fit on the raw rows of a baseline.
 
         Parameters
         ----------
-        activations : array [N, d]
-        predicted : int array [N]
-            Predicted class of each row.
+        rows : float32 [N, all columns]
+        groups : int64 [N]
+            Class group of each row.
+        columns : int64 [d]
+            Columns of one layer that vary; the deepest one by preference.
         seed : int
             Which rows of a class become reference rows follows from it.
-
-        Raises
-        ------
-        BaselineError, ActivationsError
-            Too few rows in all, NaN, unequal numbers of rows.
         """
-        layout, rows, classes = Layout.learn({_LAYER: activations}, predicted, True)
-        group_of_class = class_groups(classes, None, pool=True)
-        groups = group_of_class[classes]
-        exact = rows.astype(np.float64)
+        exact = rows[:, columns].astype(np.float64)
         mean, scale = exact.mean(axis=0), 1.0 / exact.std(axis=0)
         standard = np.clip((exact - mean) * scale, -CLIP, CLIP)
         residuals = standard - group_means(standard, groups, int(groups.max()) + 1)[groups]
@@ -93,44 +90,31 @@ class QueryReference:
         count = min(DIRECTIONS, len(variances))
         kept = np.maximum(variances[::-1][:count], 0.0) + LEAST_VARIANCE * variances[-1]
         unfinished = cls(
-            layout,
-            group_of_class,
+            columns,
             mean.astype(np.float32),
             scale.astype(np.float32),
             (directions[:, ::-1][:, :count] / np.sqrt(kept)).astype(np.float32),
-            np.empty((0, 0, count), dtype=np.float32),
+            np.empty((0, 0, count), dtype=np.int16),
         )
-        points = unfinished.points(rows)
-        chosen = _chosen(groups, np.random.default_rng(seed))
-        return cls(
-            layout,
-            group_of_class,
-            unfinished.mean,
-            unfinished.scale,
-            unfinished.projection,
-            points[chosen],
-        )
+        points = unfinished.points(rows).astype(np.int16)
+        return replace(unfinished, rows=points[_chosen(groups, np.random.default_rng(seed))])
 
     @property
     def dimensions(self) -> int:
         """Number k of coordinates."""
         return int(self.projection.shape[1])
 
-    def check(self, activations: ArrayLike, predicted: ArrayLike) -> tuple[Float32, Int64]:
-        """Checked rows float32 [n, d] and classes int64 [n]; an `ActivationsError` otherwise."""
-        classes = len(self.group_of_class)
-        return gather(self.layout, {_LAYER: activations}, predicted, classes)
-
     def points(self, rows: Float32, place: int = 0) -> Float32:
-        """Coordinates float32 [n, k] of checked rows, integers.
+        """Coordinates float32 [n, k] of raw rows [n, all columns], integers.
 
         `place` is where the first row stands in its chunk: elsewhere a coordinate that lies
         halfway between two integers may be rounded to the other one.
         """
         found = np.empty((len(rows), self.dimensions), dtype=np.float32)
         for chunk, own in chunks(len(rows), place):
+            known = placed(rows[chunk][:, self.columns], own.start)
             with np.errstate(over="ignore"):
-                standard = (placed(rows[chunk], own.start) - self.mean) * self.scale
+                standard = (known - self.mean) * self.scale
             projected = np.clip(standard, -CLIP, CLIP) @ self.projection
             found[chunk] = projected[own]
         on_grid: Float32 = np.clip(np.rint(STEPS * found), -LARGEST, LARGEST)
@@ -159,7 +143,7 @@ class QueryReference:
 
     def _ranks(self, points: Float32, groups: Int64, earlier: Float32, which: Int64) -> Int64:
         missing = which < 0
-        memory, reference = earlier[which], self.rows[groups]
+        memory, reference = earlier[which], self.rows[groups].astype(np.float32)
         own = ((memory - points[:, None]) ** 2).sum(axis=2)
         own[missing] = np.inf
         # all of these are integers below 2**24, so that no order of summation changes them
@@ -187,7 +171,6 @@ class QueryReference:
 def _chosen(groups: Int64, rng: np.random.Generator) -> NDArray[np.int64]:
     """Row numbers [G, J] of the reference rows: as many for each group."""
     count = min(REFERENCE_ROWS, int(np.bincount(groups).min()))
-    assert count >= min(CLASS_ROWS, len(groups))  # rare classes share a group
     order = rng.permutation(len(groups))
     return np.stack(
         [order[groups[order] == group][:count] for group in range(int(groups.max()) + 1)]

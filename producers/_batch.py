@@ -57,7 +57,7 @@ class Limits:
     ``dimension``       65536      values of one layer in one row
     ``value_bytes``     16 MiB     the whole message value (Kafka's own default is 1 MiB)
     ``header_bytes``    4 MiB      the JSON header alone: small text can parse to large objects
-    ``id_length``       256        characters of a request id, and of ``ce_id``
+    ``id_length``       256        characters of a request id, of a client, and of ``ce_id``
     ``ref_length``      2048       characters of an input reference, and of ``ce_source``
     ``name_length``     128        characters of a model, version, shard or layer name
     ``earliest_ns``     2000       event times before this are refused (ns since 1970, UTC)
@@ -128,6 +128,8 @@ class ActivationBatch:
         The inference service, a URI reference (``ce_source``).
     input_refs : sequence of str or None, B of them, optional
         Links to the stored inputs.
+    clients : sequence of str or None, B of them, optional
+        Who sent each request; a pseudonym will do.
     event_id : str, optional
         Unique per message (``ce_id``); a random UUID by default.
     time : str, optional
@@ -157,6 +159,7 @@ class ActivationBatch:
     request_ids: Sequence[str]
     source: str
     input_refs: Sequence[str | None] | None = None
+    clients: Sequence[str | None] | None = None
     event_id: str = field(default_factory=_new_id)
     time: str = field(default_factory=_now)
     traceparent: str | None = None

@@ -164,16 +164,25 @@ def check_request_ids(ids: object, rows: int, limits: Limits) -> None:
 
 def check_input_refs(refs: object, rows: int, limits: Limits) -> None:
     """Refuse anything but None, or `rows` of strings or None."""
-    if refs is None:
+    _check_texts("input_refs", refs, rows, range(limits.ref_length + 1), Reason.BAD_REFS)
+
+
+def check_clients(clients: object, rows: int, limits: Limits) -> None:
+    """Refuse anything but None, or `rows` of non-empty strings or None."""
+    _check_texts("clients", clients, rows, range(1, limits.id_length + 1), Reason.BAD_CLIENTS)
+
+
+def _check_texts(what: str, texts: object, rows: int, lengths: range, reason: Reason) -> None:
+    if texts is None:
         return
-    if not _is_sequence(refs) or len(refs) != rows or not set(map(type, refs)) <= {str, type(None)}:
-        raise WireError(
-            Reason.BAD_REFS, f"input_refs: give {rows} strings or nulls, one for each row, or none"
-        )
-    if max((len(ref) for ref in refs if ref is not None), default=0) > limits.ref_length:
-        raise WireError(
-            Reason.BAD_REFS, f"input_refs: use at most {limits.ref_length} characters for each"
-        )
+    if (
+        not _is_sequence(texts)
+        or len(texts) != rows
+        or not set(map(type, texts)) <= {str, type(None)}
+    ):
+        raise WireError(reason, f"{what}: give {rows} strings or nulls, one for each row, or none")
+    if any(len(text) not in lengths for text in texts if text is not None):
+        raise WireError(reason, f"{what}: use {lengths[0]} to {lengths[-1]} characters for each")
 
 
 def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:

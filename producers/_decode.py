@@ -80,13 +80,14 @@ def decode(
     table = header_table(headers)
     attributes = _attributes(table, limits)
     shard = _shard(key, attributes, limits)
-    outputs, ids, refs = read_layout(value, attributes.json_bytes, limits)
+    outputs, texts = read_layout(value, attributes.json_bytes, limits)
     arrays = _tensors(value or b"", attributes.json_bytes, outputs)
     predicted, event_time_ns = arrays.pop(PREDICTED), arrays.pop(EVENT_TIME)
     checks.check_predicted(predicted)
     checks.check_event_times(event_time_ns, limits)
-    checks.check_request_ids(ids, len(predicted), limits)
-    checks.check_input_refs(refs, len(predicted), limits)
+    checks.check_request_ids(texts.request_ids, len(predicted), limits)
+    checks.check_input_refs(texts.input_refs, len(predicted), limits)
+    checks.check_clients(texts.clients, len(predicted), limits)
     traceparents = _traceparents(table)
     checks.check_traceparents(traceparents, len(predicted))
     return ActivationBatch(
@@ -95,8 +96,7 @@ def decode(
         activations=arrays,
         predicted=predicted,
         event_time_ns=event_time_ns,
-        request_ids=ids,
-        input_refs=refs,
+        **texts._asdict(),
         source=attributes.source,
         event_id=attributes.event_id,
         time=attributes.time,

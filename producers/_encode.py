@@ -89,6 +89,7 @@ def _check(batch: ActivationBatch, limits: Limits) -> None:
     checks.check_extent("rows", len(batch), limits.rows)
     checks.check_request_ids(batch.request_ids, len(batch), limits)
     checks.check_input_refs(batch.input_refs, len(batch), limits)
+    checks.check_clients(batch.clients, len(batch), limits)
     checks.check_traceparents(batch.traceparents, len(batch))
     checks.check_predicted(_vector(PREDICTED, batch.predicted, PREDICTED_DTYPE, len(batch)))
     times = _vector(EVENT_TIME, batch.event_time_ns, EVENT_TIME_DTYPE, len(batch))
@@ -167,6 +168,8 @@ def _json_header(batch: ActivationBatch, tensors: list[tuple[str, str, NDArray[A
     parameters: dict[str, Any] = {"request_ids": list(batch.request_ids)}
     if batch.input_refs is not None:
         parameters["input_refs"] = list(batch.input_refs)
+    if batch.clients is not None:
+        parameters["clients"] = list(batch.clients)
     outputs = [
         {
             "name": name,
@@ -179,7 +182,9 @@ def _json_header(batch: ActivationBatch, tensors: list[tuple[str, str, NDArray[A
     try:
         text = orjson.dumps({"outputs": outputs, "parameters": parameters})
     except TypeError as error:
-        raise EncodeError(f"request_ids or input_refs are not Unicode text: {error}") from None
+        raise EncodeError(
+            f"request_ids, input_refs or clients are not Unicode text: {error}"
+        ) from None
     # White space after the JSON is still JSON, so other readers of the protocol need not know.
     return text + b" " * (-len(text) % _ALIGNMENT)
 

@@ -111,6 +111,7 @@ class Publisher:
         event_time_ns: ArrayLike | None = None,
         input_refs: Sequence[str | None] | None = None,
         traceparent: str | Sequence[str | None] | None = None,
+        clients: str | Sequence[str | None] | None = None,
     ) -> bool:
         """Queue a batch of requests. Returns at once, never raises, copies what it is given.
 
@@ -132,6 +133,10 @@ class Publisher:
         traceparent : str, or sequence of str or None, optional
             W3C trace parent of all rows, or of each, so that alerts lead to the traces of the
             requests. One that is malformed is left out: clients may send what they like.
+        clients : str, or sequence of str or None, optional
+            Who sent all rows, or each: whoever copies the model is found by it. Give a pseudonym,
+            such as a keyed hash of the account; it stands in topics and recordings. One that the
+            format cannot carry is replaced as a request id is.
 
         Returns
         -------
@@ -142,7 +147,13 @@ class Publisher:
         """
         try:
             rows = prepare(
-                activations, predicted, request_ids, event_time_ns, input_refs, traceparent
+                activations,
+                predicted,
+                request_ids,
+                event_time_ns,
+                input_refs,
+                traceparent,
+                clients,
             )
             kept = sample(rows, self._settings.sampling_rate)
             chunks = split_duplicates(kept)

@@ -27,6 +27,14 @@ VECTORS: dict[str, dict[str, np.dtype[Any]]] = {
 """Outputs of one number per row, with the one data type that each may have."""
 
 
+class Texts(NamedTuple):
+    """Texts of the rows, still to be checked; None where the message has none."""
+
+    request_ids: Any
+    input_refs: Any
+    clients: Any
+
+
 class Output(NamedTuple):
     """One tensor as the JSON header describes it; its own size checked, its values not yet."""
 
@@ -37,10 +45,8 @@ class Output(NamedTuple):
     size: int
 
 
-def read_layout(
-    value: bytes | None, json_bytes: int, limits: Limits
-) -> tuple[list[Output], Any, Any]:
-    """Outputs, request ids and input references; the last two still to be checked."""
+def read_layout(value: bytes | None, json_bytes: int, limits: Limits) -> tuple[list[Output], Texts]:
+    """Outputs, and what the rows are called."""
     if not isinstance(value, bytes) or len(value) < json_bytes:
         raise WireError(
             Reason.BAD_LENGTH,
@@ -52,9 +58,11 @@ def read_layout(
         )
     header = _members(_parse(value[:json_bytes]), {"outputs", "parameters"}, Reason.BAD_JSON)
     parameters = header["parameters"]
-    refs = parameters.pop("input_refs", None) if isinstance(parameters, dict) else None
+    refs = clients = None
+    if isinstance(parameters, dict):
+        refs, clients = parameters.pop("input_refs", None), parameters.pop("clients", None)
     ids = _members(parameters, {"request_ids"}, Reason.BAD_JSON)["request_ids"]
-    return _outputs(header["outputs"], limits), ids, refs
+    return _outputs(header["outputs"], limits), Texts(ids, refs, clients)
 
 
 def _parse(text: bytes) -> object:

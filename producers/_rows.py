@@ -35,6 +35,8 @@ class Rows:
     input_refs: list[str | None]
     traceparents: list[str | None] | None
     """None where no row has one."""
+    clients: list[str | None] | None
+    """None where no row has one."""
     signature: Signature
 
     def __len__(self) -> int:
@@ -54,6 +56,7 @@ class Rows:
             [self.request_ids[i] for i in index],
             [self.input_refs[i] for i in index],
             None if self.traceparents is None else [self.traceparents[i] for i in index],
+            None if self.clients is None else [self.clients[i] for i in index],
             self.signature,
         )
 
@@ -66,6 +69,7 @@ class Rows:
             self.request_ids[start:stop],
             self.input_refs[start:stop],
             None if self.traceparents is None else self.traceparents[start:stop],
+            None if self.clients is None else self.clients[start:stop],
             self.signature,
         )
 
@@ -84,15 +88,19 @@ def join(parts: Sequence[Rows]) -> Rows:
         np.concatenate([part.event_time_ns for part in parts]),
         [request_id for part in parts for request_id in part.request_ids],
         [ref for part in parts for ref in part.input_refs],
-        _joined_traceparents(parts),
+        _joined([part.traceparents for part in parts], parts),
+        _joined([part.clients for part in parts], parts),
         first.signature,
     )
 
 
-def _joined_traceparents(parts: Sequence[Rows]) -> list[str | None] | None:
-    if all(part.traceparents is None for part in parts):
+def _joined(
+    texts: Sequence[list[str | None] | None], parts: Sequence[Rows]
+) -> list[str | None] | None:
+    if all(own is None for own in texts):
         return None
-    return [text for part in parts for text in part.traceparents or [None] * len(part)]
+    pairs = zip(texts, parts, strict=True)
+    return [text for own, part in pairs for text in own or [None] * len(part)]
 
 
 def sample(rows: Rows, rate: float) -> Rows:
@@ -139,6 +147,7 @@ def prepare(
     event_time_ns: ArrayLike | None,
     input_refs: Sequence[str | None] | None,
     traceparent: str | Sequence[str | None] | None,
+    clients: str | Sequence[str | None] | None = None,
 ) -> Rows:
     """Check the arguments of one `publish` call and copy them, so that the caller may reuse his.
 
@@ -158,6 +167,7 @@ def prepare(
         _request_ids(request_ids, len(classes)),
         _input_refs(input_refs, len(classes)),
         _traceparents(traceparent, len(classes)),
+        _clients(clients, len(classes)),
         tuple((name, array.dtype.str, array.shape[1]) for name, array in layers.items()),
     )
 
@@ -218,15 +228,34 @@ def _traceparents(
     traceparent: str | Sequence[str | None] | None, rows: int
 ) -> list[str | None] | None:
     """One for each row; clients may have chosen them, and must not lose us the row by that."""
-    if traceparent is None:
-        return None
-    texts = [traceparent] * rows if isinstance(traceparent, str) else list(traceparent)
-    if len(texts) != rows or not set(map(type, texts)) <= {str, type(None)}:
-        raise EncodeError(
-            f"traceparent: give a string for all rows, or {rows} strings or None, one for each"
-        )
+    texts = _texts_of_rows("traceparent", traceparent, rows)
     sound = {text for text in set(texts) if text is not None and checks.is_traceparent(text)}
     return [text if text in sound else None for text in texts] if sound else None
+
+
+def _clients(clients: str | Sequence[str | None] | None, rows: int) -> list[str | None] | None:
+    """One for each row; who calls himself something impossible is still told from others."""
+    texts = _texts_of_rows("clients", clients, rows)
+    known = {
+        text: text if _usable(text, DEFAULT_LIMITS.id_length) else _digest(text)
+        for text in set(texts)
+        if text is not None
+    }
+    return [None if text is None else known[text] for text in texts] if known else None
+
+
+def _texts_of_rows(
+    what: str, texts: str | Sequence[str | None] | None, rows: int
+) -> list[str | None]:
+    """A text for each row, where one may be given for all."""
+    if texts is None or isinstance(texts, str):
+        return [texts] * rows
+    found = list(texts)
+    if len(found) != rows or not set(map(type, found)) <= {str, type(None)}:
+        raise EncodeError(
+            f"{what}: give a string for all rows, or {rows} strings or None, one for each"
+        )
+    return found
 
 
 def _usable(text: str, limit: int) -> bool:

@@ -172,6 +172,7 @@ class Sender:
             event_time_ns=rows.event_time_ns,
             request_ids=rows.request_ids,
             input_refs=refs,
+            clients=rows.clients,
             source=settings.source,
             traceparent=traces.traceparent,
             traceparents=traces.traceparents,

@@ -57,6 +57,8 @@ class Reason(StrEnum):
     """A predicted class is negative."""
     BAD_IDS = "bad-ids"
     """The request ids are not ``B`` different non-empty strings of a sane length."""
+    BAD_CLIENTS = "bad-clients"
+    """``clients`` is not one string or null for each row, or a client is empty or too long."""
     BAD_REFS = "bad-refs"
     """The input references are not ``B`` strings or nulls of a sane length."""
 

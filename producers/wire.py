@@ -21,11 +21,12 @@ The JSON header, for B requests and layers of d values::
                   "parameters": {"binary_data_size": B * d * bytes}}, ...,
                  {"name": "predicted_class", "datatype": "INT32", "shape": [B], ...},
                  {"name": "event_time_ns", "datatype": "INT64", "shape": [B], ...}],
-     "parameters": {"request_ids": [B strings], "input_refs": [B strings or nulls]}}
+     "parameters": {"request_ids": [B strings], "input_refs": [B strings or nulls],
+                    "clients": [B strings or nulls]}}
 
-``input_refs`` may be left out; no other member is known, and unknown ones are refused. The outputs
-may come in any order. White space may follow the JSON within its announced length; `encode` pads
-with spaces to a multiple of eight bytes, so that the first layer is aligned.
+``input_refs`` and ``clients`` may be left out; no other member is known, and unknown ones are
+refused. The outputs may come in any order. White space may follow the JSON within its announced
+length; `encode` pads with spaces to a multiple of eight bytes, so that the first layer is aligned.
 
 A second type, ``io.latentwatch.end-of-stream.v1``, has no rows: it closes what is open of a model
 version on its partition (`encode_end`, `read_end`); replays end with it.

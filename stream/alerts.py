@@ -34,7 +34,8 @@ class Alert:
     last_event_time_ns : int
         Newest request that was judged so far.
     peak : dict
-        The window with the highest score since the alert fired, as plain values.
+        The window with the highest score since the alert fired, as plain values; of an alert about
+        a client, his queries up to the newest alarm.
     """
 
     id: str
@@ -47,8 +48,12 @@ class Alert:
     @property
     def severity(self) -> Severity:
         """Critical when a tenth of the requests or more must be adversarial."""
-        share = self.peak["contamination_lower_bound"]
+        share = self.peak["contamination_lower_bound"] or 0.0
         return "critical" if share >= CRITICAL_SHARE else "warning"
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values, from which the constructor makes the same alert."""
+        return {name: getattr(self, name) for name in Alert.__dataclass_fields__}
 
 
 class AlertBook:
@@ -104,8 +109,7 @@ class AlertBook:
 
     def to_state(self) -> dict[str, Any]:
         """Plain values for the lane's state."""
-        fields = Alert.__dataclass_fields__
-        alert = {name: getattr(self.alert, name) for name in fields} if self.alert else None
+        alert = self.alert.to_state() if self.alert else None
         return {"alert": alert, "calm": self._calm, "told": self._told}
 
     def load(self, state: dict[str, Any]) -> None:
@@ -132,6 +136,7 @@ def describe(decision: Decision, baseline: Baseline) -> dict[str, Any]:
         },
         "most_suspicious": [suspect_values(s) for s in sketch.suspects[:LISTED_SUSPECTS]],
         "baseline_sha256": baseline.sha256,
+        "client": None,
     }
 
 

@@ -26,8 +26,8 @@ DEAD_LETTER_ROOM = 32 << 10
 CUT_BYTES = 1024
 """What is kept of a message that is too large for the dead-letter topic."""
 
-ATLAS_TECHNIQUE = "AML.T0043"
-"""MITRE ATLAS: craft adversarial data."""
+ATLAS_TECHNIQUES = {"adversarial": "AML.T0043", "extraction": "AML.T0024.002"}
+"""MITRE ATLAS, by the pattern of an alert: craft adversarial data; extract a model."""
 
 
 class Record(NamedTuple):
@@ -86,7 +86,7 @@ def alert_record(topics: Topics, change: AlertChange, average_run_length: float)
         },
         "average_run_length": average_run_length,
         **peak,
-        "atlas_technique": ATLAS_TECHNIQUE if peak["pattern"] == "adversarial" else None,
+        "atlas_technique": ATLAS_TECHNIQUES.get(peak["pattern"]),
         "software_version": VERSION,
     }
     data["most_suspicious"] = [_with_timestamp(s) for s in peak["most_suspicious"]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from detector.features import Float32, Int64
 from producers.wire import ActivationBatch
 
 from .alerts import Alert, AlertBook
+from .extraction_book import ExtractionBook
 from .framing import pack, reading, unpack
 from .hours import HourBook, HourPart, Tally
 from .policy import Policy
@@ -51,6 +52,7 @@ class Admitted(NamedTuple):
     offset: int
     rows: Float32 | None
     predicted: Int64 | None
+    clients: Sequence[str | None]
 
 
 def requests_of(batch: ActivationBatch, offset: int, partition: int) -> Requests:
@@ -95,7 +97,7 @@ class Lane:
     def __init__(self, key: LaneKey, baseline: Baseline | None, policy: Policy) -> None:
         self.key, self.policy = key, policy
         self.last_offset = -1
-        self.monitor = self._monitor(baseline)
+        self.adopt(baseline)
         self.hours = HourBook(policy.grace_ns)
         self.alerts = AlertBook("/".join(map(str, key)), policy.calm_requests)
         # for the metrics alone; not part of the state
@@ -110,24 +112,23 @@ class Lane:
         # the alert of a baseline that was replaced: nobody else would ever resolve it
         self._abandoned: list[AlertChange] = []
 
-    def _monitor(self, baseline: Baseline | None) -> Monitor | None:
-        if baseline is None:
-            return None
-        return Monitor(
-            baseline,
-            average_run_length=self.policy.average_run_length,
-            lanes=self.policy.lanes,
-            partition=self.key.partition,
-        )
-
     @property
     def has_baseline(self) -> bool:
         """Whether rows are judged."""
         return self.monitor is not None
 
-    def adopt(self, baseline: Baseline) -> None:
+    def adopt(self, baseline: Baseline | None) -> None:
         """Judge from the next row on."""
-        self.monitor = self._monitor(baseline)
+        self.monitor: Monitor | None = None
+        self.extraction: ExtractionBook | None = None
+        if baseline is not None:
+            self.monitor = Monitor(
+                baseline,
+                average_run_length=self.policy.average_run_length,
+                lanes=self.policy.lanes,
+                partition=self.key.partition,
+            )
+            self.extraction = ExtractionBook("/".join(map(str, self.key)), baseline, self.policy)
 
     def take(self, batch: ActivationBatch, offset: int) -> list[Output]:
         """Take the message at `offset` in; messages that were taken before are passed over.
@@ -151,9 +152,10 @@ class Lane:
         if offset <= self.last_offset:
             return None
         requests = requests_of(batch, offset, self.key.partition)
+        clients = batch.clients or (None,) * len(batch)
         if self.monitor is None:
-            return Admitted(requests, offset, None, None)
-        return Admitted(requests, offset, *checked_rows(batch, self.monitor.baseline))
+            return Admitted(requests, offset, None, None, clients)
+        return Admitted(requests, offset, *checked_rows(batch, self.monitor.baseline), clients)
 
     def take_admitted(self, messages: Sequence[Admitted]) -> list[Output]:
         """Take messages in, in the order of their offsets; together they are decided faster."""
@@ -165,14 +167,23 @@ class Lane:
         return outputs
 
     def _judge(self, messages: list[Admitted]) -> list[Output]:
-        assert self.monitor is not None  # or they would have been admitted without rows
+        assert self.monitor  # or they would have been admitted without rows
+        assert self.extraction
         rows = np.concatenate([m.rows for m in messages if m.rows is not None])
         predicted = np.concatenate([m.predicted for m in messages if m.predicted is not None])
         requests = Requests.join([m.requests for m in messages])
-        outputs = []
+        clients = [client for m in messages for client in m.clients]
+        found: list[tuple[int, Output]] = [
+            (row, AlertChange(self.key, alert))
+            for row, alert in self.extraction.take(rows, predicted, requests, clients)
+        ]
+        end = -self.monitor.unfinished
         for block, decision in self.monitor.push(rows, predicted, requests):
-            outputs += self._finish(self.monitor.baseline, block, decision)
-        return outputs
+            end += len(block.features)
+            told = self._finish(self.monitor.baseline, block, decision)
+            found += [(end - 1, output) for output in told]
+        # in the order of the rows that they come from, whatever the batches
+        return [output for _, output in sorted(found, key=lambda pair: pair[0])]
 
     def _count(self, messages: list[Admitted]) -> list[Output]:
         outputs: list[Output] = []
@@ -242,10 +253,12 @@ class Lane:
             "parts": self._parts,
             "counted": self._counted,
             "alerts": self.alerts.to_state(),
+            "extraction": self.extraction.to_state() if self.extraction else None,
         }
         monitor = self.monitor.state_bytes() if self.monitor else b""
+        clients = self.extraction.monitor.state_bytes() if self.extraction else b""
         outbox = [part.to_bytes() for part in self._outbox]
-        return pack(header, [self.hours.to_bytes(), monitor, *outbox])
+        return pack(header, [self.hours.to_bytes(), monitor, clients, *outbox])
 
     @staticmethod
     def key_of(data: bytes) -> LaneKey:
@@ -277,30 +290,41 @@ class Lane:
 
     @classmethod
     def _restored(cls, data: bytes, baseline: Baseline | None, policy: Policy) -> Lane:
-        header, (hours, monitor, *outbox) = unpack(data)
+        header, (hours, monitor, clients, *outbox) = unpack(data)
         lane = cls(LaneKey(*header["key"]), baseline, policy)
         lane.last_offset = header["last_offset"]
         lane.hours.load(hours)
         lane._parts = header["parts"]
         lane._outbox = [HourPart.from_bytes(part) for part in outbox]
-        try:
-            if monitor and baseline is not None:
-                lane.monitor = Monitor.restore(
-                    baseline,
-                    monitor,
-                    average_run_length=policy.average_run_length,
-                    lanes=policy.lanes,
-                )
-                lane.alerts.load(header["alerts"])
-                lane._counted = header["counted"]
-                return lane
-        except SketchError:
-            pass
-        if monitor:
+        lane.alerts.load(header["alerts"])
+        if monitor and not lane._resume(monitor, clients, header):
             unfinished = Monitor.unfinished_requests(monitor).take(slice(header["counted"], None))
             if unfinished.request_ids:
                 lane.hours.count_unjudged(unfinished)
-        lane.alerts.load(header["alerts"])
-        if (abandoned := lane.alerts.resolve()) is not None:
-            lane._abandoned = [AlertChange(lane.key, abandoned)]
+            lane._abandon(header)
         return lane
+
+    def _resume(self, monitor: bytes, clients: bytes, header: dict[str, Any]) -> bool:
+        """Go on with the windows and the clients of a state, if they are of our baseline."""
+        if self.monitor is None or self.extraction is None:
+            return False
+        try:
+            self.monitor = Monitor.restore(
+                self.monitor.baseline,
+                monitor,
+                average_run_length=self.policy.average_run_length,
+                lanes=self.policy.lanes,
+            )
+            self.extraction.load(header["extraction"], clients)
+        except SketchError:
+            self.adopt(self.monitor.baseline)
+            return False
+        self._counted = header["counted"]
+        return True
+
+    def _abandon(self, header: dict[str, Any]) -> None:
+        """Resolve the alerts of a baseline that was replaced."""
+        about_windows = self.alerts.resolve()
+        told = [about_windows] if about_windows is not None else []
+        told += ExtractionBook.resolved(header["extraction"])
+        self._abandoned = [AlertChange(self.key, alert) for alert in told]

@@ -107,6 +107,7 @@ def play(
                     predicted[rows],
                     request_ids=[request_id(name, row) for row in range(rows.start, rows.stop)],
                     event_time_ns=requests.plan.event_time_ns[rows],
+                    clients=requests.clients and requests.clients[rows],
                 )
             taken.append(time.perf_counter() - start)
             _write_truth(file, name, requests, rows, predicted, is_sent)

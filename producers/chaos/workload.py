@@ -8,11 +8,17 @@ import torch
 from torch import Tensor
 
 from producers.chaos.errors import TrafficError
+from producers.chaos.extraction import EXTRACTION
 from producers.chaos.kinds import Kind, changed
 from producers.chaos.plan import Plan, Stretch
 from producers.chaos.target import Inputs, Target
 
-__all__ = ["Requests", "make_requests"]
+__all__ = ["COPIER", "Requests", "make_requests"]
+
+COPIER = "copier"
+"""The client who extracts."""
+
+HONEST_CLIENTS = 24
 
 SPARES = (2, 4, 8, 16)
 """Inputs drawn for each request where one class shall be frequent, tried in turn."""
@@ -34,6 +40,8 @@ class Requests:
         What happened to each: "benign", or the name of the kind.
     is_attack
         Whether the changed ones are attacks; else they are drift.
+    clients
+        Who asks, where that matters: a copier beside honest clients.
     """
 
     plan: Plan
@@ -41,6 +49,7 @@ class Requests:
     labels: Tensor
     kinds: tuple[str, ...]
     is_attack: bool
+    clients: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -63,7 +72,16 @@ def make_requests(
     found = changed(kind, target, int(bad.sum()), seed=seed + 1)
     values[bad], labels[bad] = found.values, found.labels
     names = [kind.name if is_bad else "benign" for is_bad in plan.bad.tolist()]
-    return Requests(plan, values, labels, tuple(names), is_attack=kind.is_attack)
+    clients = _clients(plan) if kind.name == EXTRACTION else None
+    return Requests(plan, values, labels, tuple(names), kind.is_attack, clients)
+
+
+def _clients(plan: Plan) -> tuple[str, ...]:
+    """One copier, and honest clients in turn."""
+    honest = (f"client-{row % HONEST_CLIENTS:02d}" for row in range(len(plan)))
+    return tuple(
+        COPIER if is_bad else client for is_bad, client in zip(plan.bad, honest, strict=True)
+    )
 
 
 def _mixed(target: Target, count: int, stretch: Stretch, seed: int) -> Inputs:

@@ -22,7 +22,7 @@ from torch import Tensor
 from producers.signs.errors import AttackError
 from producers.signs.network import LOGITS
 
-FORMAT = "latentwatch-baseline/4"
+FORMAT = "latentwatch-baseline/5"
 """Of the artefacts that this module can read."""
 
 DECIDING_VIEWS = 2

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from detector.artefact import filesystem_of
 from stream.errors import RecordingError
 
-from .layout import COLUMNS, FilePlace, read_metadata
+from .layout import CLIENT, COLUMNS, FilePlace, read_metadata
 
 __all__ = ["RecordingFiles"]
 
@@ -72,7 +72,11 @@ class RecordingFiles:
             The file is damaged, or no part of a recording.
         """
         with self._parquet(place) as parquet:
-            return parquet.read(columns)
+            table = parquet.read(columns)
+        if CLIENT in table.column_names or (columns is not None and CLIENT not in columns):
+            return table
+        nobody = pa.nulls(len(table), pa.string())
+        return table.add_column(table.column_names.index("input_ref") + 1, CLIENT, nobody)
 
     def schema(self, place: FilePlace) -> pa.Schema:
         """Schema of a file; `RecordingError` where it is no part of a recording."""

@@ -23,6 +23,7 @@ from stream.version import VERSION
 
 __all__ = [
     "ACTIVATION",
+    "CLIENT",
     "COLUMNS",
     "FilePlace",
     "Flush",
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+CLIENT = "client"
+"""Files written before 0.1.0 lack this column."""
 
 ACTIVATION = "activation_"
 """Before the name of a layer, so that no layer can take another column's name."""
@@ -46,6 +50,7 @@ COLUMNS: tuple[pa.Field, ...] = (
     pa.field("row", pa.int32(), nullable=False),
     pa.field("predicted_class", pa.int32(), nullable=False),
     pa.field("input_ref", pa.string()),
+    pa.field(CLIENT, pa.string()),
     # of the message: the same for all of its rows, but for a traceparent that may be the row's own
     pa.field("event_id", pa.string(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
@@ -180,7 +185,8 @@ def read_metadata(schema: pa.Schema, name: str) -> dict[str, Any]:
             f"{name} has schema version {version}, and this software reads {SCHEMA_VERSION}: "
             "upgrade latentwatch"
         )
-    missing = [column.name for column in COLUMNS if column.name not in schema.names]
+    needed = [column.name for column in COLUMNS if column.name != CLIENT]
+    missing = [name for name in needed if name not in schema.names]
     if not metadata or missing:
         lacks = f"lacks {', '.join(missing)}" if missing else "has no metadata of latentwatch"
         raise RecordingError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from producers.wire import ActivationBatch, traces_of
 from stream.hours import HOUR_NS
 
-from .layout import ACTIVATION, FilePlace, Flush, file_schema
+from .layout import ACTIVATION, CLIENT, FilePlace, Flush, file_schema
 
 __all__ = ["Piece", "RecordedMessage", "layer_values", "pieces_of", "tables_of", "whole"]
 
@@ -137,6 +137,7 @@ def _table(place: FilePlace, group: _Group, slices: list[_Slice], files: list[st
         numbers(pa.int32(), positions),
         numbers(pa.int32(), [o.pick(o.message.batch.predicted) for o in slices]),
         pa.array([t for o in slices for t in o.texts(o.message.batch.input_refs)], pa.string()),
+        pa.array([t for o in slices for t in o.texts(o.message.batch.clients)], pa.string()),
         repeated([batch.event_id for batch in batches], pa.string()),
         repeated([batch.source for batch in batches], pa.string()),
         repeated([batch.time for batch in batches], pa.string()),
@@ -173,10 +174,10 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
     predicted = table["predicted_class"].to_numpy()
     event_time_ns = table["event_time"].cast(pa.int64()).to_numpy()
     request_ids = table["request_id"].to_pylist()
-    has_refs = table["input_ref"].null_count < table.num_rows
-    input_refs = table["input_ref"].to_pylist() if has_refs else None
-    has_traces = table["traceparent"].null_count < table.num_rows
-    traces = table["traceparent"].to_pylist() if has_traces else None
+    input_refs, clients, traces = (
+        table[name].to_pylist() if table[name].null_count < table.num_rows else None
+        for name in ("input_ref", CLIENT, "traceparent")
+    )
     layers = {
         field.name.removeprefix(ACTIVATION): layer_values(table[field.name])
         for field in table.schema
@@ -189,6 +190,7 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
     }
     for index, (start, stop) in enumerate(zip(starts, stops, strict=True)):
         refs = input_refs[start:stop] if input_refs else None
+        known = clients[start:stop] if clients else None
         batch = ActivationBatch(
             model=place.model,
             version=place.version,
@@ -197,6 +199,7 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
             event_time_ns=event_time_ns[start:stop],
             request_ids=request_ids[start:stop],
             input_refs=refs if _says_something(refs) else None,
+            clients=known if _says_something(known) else None,
             **traces_of(traces[start:stop] if traces else [])._asdict(),
             **{name: values[index] for name, values in told.items()},
         )
@@ -213,6 +216,7 @@ def whole(pieces: list[Piece]) -> RecordedMessage:
     order = np.argsort(np.concatenate([piece.rows for piece in pieces]), kind="stable")
     ids = [text for batch in batches for text in batch.request_ids]
     refs = [ref for batch in batches for ref in batch.input_refs or [None] * len(batch)]
+    clients = [text for batch in batches for text in batch.clients or [None] * len(batch)]
     traces = [text for batch in batches for text in batch.row_traceparents]
     joined = replace(
         first.batch,
@@ -224,13 +228,14 @@ def whole(pieces: list[Piece]) -> RecordedMessage:
         event_time_ns=np.concatenate([batch.event_time_ns for batch in batches])[order],
         request_ids=[ids[i] for i in order],
         input_refs=[refs[i] for i in order] if _says_something(refs) else None,
+        clients=[clients[i] for i in order] if _says_something(clients) else None,
         **traces_of([traces[i] for i in order])._asdict(),
     )
     return first._replace(batch=joined)
 
 
-def _says_something(refs: list[str | None] | None) -> bool:
-    return refs is not None and refs.count(None) < len(refs)
+def _says_something(texts: list[str | None] | None) -> bool:
+    return texts is not None and texts.count(None) < len(texts)
 
 
 def layer_values(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from detector import ArtefactError, Baseline, Monitor
 
-FORMAT = "latentwatch-baseline/4"
+FORMAT = "latentwatch-baseline/5"
 
 
 @pytest.fixture(scope="module")

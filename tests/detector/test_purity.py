@@ -13,8 +13,7 @@ import detector
 SOURCES = sorted(Path(detector.__file__).parent.glob("*.py"))
 
 ALLOWED = {
-    "__future__", "collections", "contextlib", "dataclasses", "functools", "hashlib",
-    "itertools", "math",
+    "__future__", "collections", "contextlib", "dataclasses", "functools", "hashlib", "math",
     "struct", "typing", "zlib", "detector", "fsspec", "numpy", "orjson", "safetensors", "scipy",
 }  # fmt: skip
 
@@ -22,11 +21,10 @@ EXPORTS = {
     "ActivationsError", "ArtefactError", "Baseline", "BaselineError", "Block", "Calibration",
     "ConstantFeaturesError", "Contamination", "Decision", "DetectorError", "Difference",
     "DimensionError", "Evaluation", "Extraction", "ExtractionMonitor", "Features", "Finding",
-    "Flagged", "LayerDifference", "Monitor", "NotFiniteError", "QueryReference", "Requests",
-    "RunLengths", "Screening", "Sketch", "SketchError", "Suspect", "TooFewRowsError",
-    "UnseenClassError", "View", "ViewStatistics", "WindowTest", "attribution", "compare_baselines",
-    "contamination", "decide", "evaluate", "flag", "gaussian_kernel", "mmd_squared",
-    "permutation_test", "screen",
+    "Flagged", "LayerDifference", "Monitor", "NotFiniteError", "Requests", "RunLengths",
+    "Screening", "Sketch", "SketchError", "Suspect", "TooFewRowsError", "UnseenClassError", "View",
+    "ViewStatistics", "WindowTest", "attribution", "compare_baselines", "contamination", "decide",
+    "evaluate", "flag", "gaussian_kernel", "mmd_squared", "permutation_test", "screen",
 }  # fmt: skip
 
 

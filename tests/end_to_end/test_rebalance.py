@@ -102,8 +102,7 @@ def test_counts_are_exact_while_workers_that_had_nothing_take_over(
                 time.sleep(SETTLED_SECONDS)
                 assert not members[-1].takeovers
                 members.pop(0).stop()
-                spare = members[-1]
-                service.wait_until("the spare takes over", lambda: spare.takeovers > 0)
+                service.wait_until("the spare takes over", lambda: members[-1].takeovers > 0)
         service.wait_for_requests(flow.requests)
         for worker in members:
             worker.stop()

@@ -204,6 +204,8 @@ def _edit_rows(header: dict[str, Any], rng: random.Random) -> None:
     header["parameters"] = {"request_ids": [f"{rng.randrange(9)}-{row}" for row in range(rows)]}
     if rng.random() < 0.3:
         header["parameters"]["input_refs"] = [rng.choice((None, *WORDS)) for _ in range(rows)]
+    if rng.random() < 0.1:
+        header["parameters"]["clients"] = [rng.choice((None, *WORDS)) for _ in range(rows)]
 
 
 def _edit_order(header: dict[str, Any], rng: random.Random) -> None:

@@ -31,6 +31,7 @@ def _make_batch(**changes: Any) -> ActivationBatch:
         "event_time_ns": np.int64(1_900_000_000 * 10**9) + np.arange(ROWS, dtype=np.int64),
         "request_ids": [f"request-{row}" for row in range(ROWS)],
         "input_refs": ["s3://inputs/0", None, "s3://inputs/2", None, "ü"],
+        "clients": ["alice", "bob", None, "alice", "ü"],
         "source": "/services/signs",
         "event_id": "event-1",
         "time": "2030-03-17T17:46:40Z",

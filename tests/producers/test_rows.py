@@ -71,6 +71,18 @@ def test_a_link_that_cannot_be_sent_is_left_out() -> None:
     assert make_rows([*"abcde"], input_refs=refs).input_refs == ["s3://a", *[None] * 4]
 
 
+def test_clients_are_told_apart_whatever_they_call_themselves() -> None:
+    long = "x" * 257
+    clients = make_rows([*"abcdef"], clients=["alice", None, "", long, long, "\ud800"]).clients
+    assert clients is not None
+    assert clients[:2] == ["alice", None]
+    assert clients[3] == clients[4]
+    assert len(set(clients)) == 5
+    assert all(text and text.startswith("blake2b-") for text in clients[2:])
+    assert make_rows(["a", "b"], clients="alice").clients == ["alice", "alice"]
+    assert make_rows(["a", "b"], clients=[None, None]).clients is None
+
+
 def trace(number: int) -> str:
     return f"00-{number:032x}-{number:016x}-01"
 
@@ -125,6 +137,9 @@ def test_rows_without_a_trace_join_those_with_one() -> None:
         {"event_time_ns": "now"},
         {"input_refs": ["a"]},
         {"input_refs": ["a", 1]},
+        {"clients": ["a"]},
+        {"clients": ["a", 1]},
+        {"clients": 5},
         {"traceparent": [None]},
         {"traceparent": ["x", 1]},
         {"traceparent": 5},
@@ -194,12 +209,14 @@ def test_cut_rows_join_to_what_they_were(first: int, second: int) -> None:
     start, stop = sorted((first, second))
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     traces = [trace, None, trace, None, None, trace]
-    rows = make_rows([*"abcdef"], input_refs=[*"uvwxyz"], traceparent=traces)
+    clients = ["alice", None, "bob", "alice", None, None]
+    rows = make_rows([*"abcdef"], input_refs=[*"uvwxyz"], traceparent=traces, clients=clients)
 
     whole = join([rows.cut(0, start), rows.cut(start, stop), rows.cut(stop, 6)])
 
     assert (whole.request_ids, whole.input_refs) == (rows.request_ids, rows.input_refs)
-    assert whole.traceparents == traces
+    assert (whole.traceparents, whole.clients) == (traces, clients)
+    assert rows.pick([5, 0]).clients == [None, "alice"]
     for name in ("predicted", "event_time_ns"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(rows, name))
     np.testing.assert_array_equal(whole.activations["x"], rows.activations["x"])

@@ -19,7 +19,7 @@ def assert_same(left: ActivationBatch, right: ActivationBatch) -> None:
     for name in ("model", "version", "source", "event_id", "time", "traceparent", "shard"):
         assert getattr(left, name) == getattr(right, name)
     assert list(left.request_ids) == list(right.request_ids)
-    assert left.input_refs == right.input_refs
+    assert (left.input_refs, left.clients) == (right.input_refs, right.clients)
     assert left.bfloat16 == right.bfloat16
     np.testing.assert_array_equal(left.predicted, right.predicted)
     np.testing.assert_array_equal(left.event_time_ns, right.event_time_ns)
@@ -61,13 +61,14 @@ def test_rows_of_one_trace_say_it_once(make_batch: MakeBatch) -> None:
 
 
 def test_without_options_nothing_optional_is_written(make_batch: MakeBatch) -> None:
-    batch = make_batch(input_refs=None, traceparent=None, shard=None)
+    batch = make_batch(input_refs=None, clients=None, traceparent=None, shard=None)
 
     key, value, headers = encode(batch)
 
     assert key == b"signs/3.1"
     assert not {"ce_traceparent", "ce_traceparents"} & dict(headers).keys()
     assert b"input_refs" not in value
+    assert b"clients" not in value
     assert_same(batch, decode(value, headers, key=key))
 
 
@@ -208,6 +209,7 @@ def test_bfloat16_rounds_to_nearest_even_like_torch(make_batch: MakeBatch) -> No
         event_time_ns=np.full(1024, 10**18),
         request_ids=[str(row) for row in range(1024)],
         input_refs=None,
+        clients=None,
     )
 
     message = encode(batch, datatype="BF16")
@@ -308,6 +310,8 @@ def test_ids_and_times_have_defaults(make_batch: MakeBatch) -> None:
         ({"request_ids": [], "predicted": np.zeros(0, np.int32)}, "rows"),
         ({"input_refs": ["x"]}, "input_refs"),
         ({"input_refs": ["x" * 2049, *[None] * (ROWS - 1)]}, "input_refs"),
+        ({"clients": ["x"]}, "clients: give 5 strings"),
+        ({"clients": ["", *[None] * (ROWS - 1)]}, "clients: use 1 to 256 characters"),
     ],
 )
 def test_the_encoder_says_what_to_do(

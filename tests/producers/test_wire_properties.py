@@ -55,6 +55,7 @@ def batches(draw: st.DrawFn) -> ActivationBatch:
         ),
         request_ids=draw(st.lists(TEXTS, min_size=rows, max_size=rows, unique=True)),
         input_refs=draw(st.none() | st.lists(st.none() | TEXTS, min_size=rows, max_size=rows)),
+        clients=draw(st.none() | st.lists(st.none() | TEXTS, min_size=rows, max_size=rows)),
         source=draw(ATTRIBUTES),
         event_id=draw(ATTRIBUTES),
         time=draw(st.datetimes(timezones=st.just(None))).isoformat() + "Z",
@@ -79,7 +80,7 @@ def test_every_batch_comes_back_bit_by_bit(batch: ActivationBatch) -> None:
     for name in ("model", "version", "source", "event_id", "time", "traceparent", "shard"):
         assert getattr(back, name) == getattr(batch, name)
     assert (back.request_ids, back.input_refs) == (batch.request_ids, batch.input_refs)
-    assert back.traceparents == batch.traceparents
+    assert (back.clients, back.traceparents) == (batch.clients, batch.traceparents)
     assert back.bfloat16 == batch.bfloat16
     assert bits(back.predicted) == bits(batch.predicted)
     assert bits(back.event_time_ns) == bits(batch.event_time_ns)
@@ -233,6 +234,7 @@ DOCUMENTS = st.recursive(
                     "shape",
                     "request_ids",
                     "input_refs",
+                    "clients",
                     "binary_data_size",
                 ]
             ),

@@ -244,6 +244,12 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("parameters.input_refs", [None]), Reason.BAD_REFS),
         (_set("parameters.input_refs", [*"abcd", 5]), Reason.BAD_REFS),
         (_set("parameters.input_refs", [*"abcd", "e" * 2049]), Reason.BAD_REFS),
+        (_set("parameters.clients", "abcde"), Reason.BAD_CLIENTS),
+        (_set("parameters.clients", {}), Reason.BAD_CLIENTS),
+        (_set("parameters.clients", [None]), Reason.BAD_CLIENTS),
+        (_set("parameters.clients", [*"abcd", 5]), Reason.BAD_CLIENTS),
+        (_set("parameters.clients", [*"abcd", ""]), Reason.BAD_CLIENTS),
+        (_set("parameters.clients", [*"abcd", "e" * 257]), Reason.BAD_CLIENTS),
     ],
 )
 def test_the_json_header_is_checked(
@@ -367,4 +373,5 @@ def test_reasons_are_stable_words() -> None:
         "bad-class",
         "bad-ids",
         "bad-refs",
+        "bad-clients",
     }

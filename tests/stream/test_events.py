@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from detector import Baseline
 from stream.alerts import Alert, AlertBook
 from stream.events import (
-    ATLAS_TECHNIQUE,
+    ATLAS_TECHNIQUES,
     CONTENT_TYPE,
     Record,
     alert_record,
@@ -110,7 +110,7 @@ def test_an_alert_is_keyed_by_its_id(alert: Alert, traffic: Any, baseline: Basel
     assert data["baseline_sha256"] == baseline.sha256
     assert data["software_version"] == VERSION
     assert data["pattern"] == "adversarial"
-    assert data["atlas_technique"] == ATLAS_TECHNIQUE
+    assert data["atlas_technique"] == ATLAS_TECHNIQUES["adversarial"]
     assert all(s["event_time"].endswith("Z") for s in data["most_suspicious"])
 
 

@@ -60,12 +60,13 @@ def record(url: str, messages: Iterable[RecordedMessage], *, most_bytes: int = 1
 def plain(one: RecordedMessage) -> tuple[Any, ...]:
     """All that a recording keeps of a message; bfloat16 as the float32 of the same value."""
     batch = one.batch
-    refs = list(batch.input_refs or ())
+    refs, clients = list(batch.input_refs or ()), list(batch.clients or ())
     return (
         (one.partition, one.offset, batch.model, batch.version),
         (batch.event_id, batch.source, batch.time, batch.traceparent, batch.shard),
         list(batch.row_traceparents),
-        (list(batch.request_ids), refs if any(ref is not None for ref in refs) else None),
+        list(batch.request_ids),
+        [texts if any(text is not None for text in texts) else None for texts in (refs, clients)],
         (batch.predicted.dtype, batch.predicted.tobytes()),
         (batch.event_time_ns.dtype, batch.event_time_ns.tobytes()),
         [(name, *_layer(batch, name)) for name in batch.activations],
@@ -123,6 +124,7 @@ def batches(draw: st.DrawFn, service: tuple[str, str, dict[str, Any]]) -> Activa
         input_refs=draw(
             st.none() | st.lists(st.none() | st.just("") | TEXTS, min_size=rows, max_size=rows)
         ),
+        clients=draw(st.none() | st.lists(st.none() | TEXTS, min_size=rows, max_size=rows)),
         source=draw(TEXTS),
         event_id=draw(TEXTS),
         time="2025-12-29T10:00:00Z",

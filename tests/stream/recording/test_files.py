@@ -222,3 +222,14 @@ def test_a_recorder_that_is_killed_while_it_writes_goes_on_exactly(tmp_path: Pat
     assert 0 == begun[0] < begun[1] < end
     assert back == [plain(message(offset, rows=16, minute=52)) for offset in range(end)]
     assert not list(tmp_path.rglob(f"*{UNFINISHED}"))
+
+
+def test_files_without_a_column_of_clients_are_read_as_if_nobody_were_known() -> None:
+    url = fresh_url()
+    files = RecordingFiles(url)
+    one = message(0)
+    ((place, table),) = tables_of(Flush(0, 0, 1), [one]).items()
+    files.write(place, table.drop_columns(["client"]))
+    recording = Recording(url)
+    assert [plain(found) for found in recording.messages()] == [plain(one)]
+    assert recording.requests()["client"].null_count == 4

@@ -119,7 +119,8 @@ def test_requests_have_every_column_but_the_activations(traffic_url: str) -> Non
 
     assert requests.column_names == [
         *("model", "version", "request_id", "event_time", "partition", "offset", "row"),
-        *("predicted_class", "input_ref", "event_id", "source", "time", "traceparent", "shard"),
+        *("predicted_class", "input_ref", "client", "event_id", "source", "time"),
+        *("traceparent", "shard"),
     ]
     assert requests.schema.field("event_time").type == pa.timestamp("ns", tz="UTC")
     assert set(
