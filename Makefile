@@ -54,7 +54,7 @@ fuzz: $(READY)   ## hostile messages for ten minutes (FUZZ_SECONDS=60); new inpu
 	$(BIN)/python -m tests.fuzz.fuzz_decode build/fuzz tests/fuzz/corpus -dict=tests/fuzz/decode.dict \
 		-max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/
 
-chaos: $(READY)  ## break the demo's system on purpose, nine short experiments (under ten minutes)
+chaos: $(READY)  ## break the demo's system on purpose, ten short experiments (under ten minutes)
 	$(BIN)/latentwatch experiment run --force --out build/chaos $(CHAOS)
 
 SOAK_FLAGS ?=

@@ -117,7 +117,8 @@ class Settings(BaseSettings):
     )
     average_run_length: Annotated[int, Field(ge=256)] = Field(
         1_000_000,
-        description="Benign requests, on average, between two false alarms of the whole system.",
+        description="Benign requests, on average, between two false alarms of the whole system; "
+        "alerts about clients who copy the model have as long a run length of their own.",
     )
     lanes: Count = Field(
         1,

@@ -90,6 +90,7 @@ def send_attack(
     ----------
     method : str
         pgd, pgd_targeted, fgsm, deepfool, carlini_l2, square or patch, on any classifier;
+        extraction, whose queries come from one client, the copier, beside those of honest ones;
         feature_match and adaptive_... on the traffic signs alone.
     share : float
         Of adversarial requests between `begin` and `until`, parts of the stretch from 0 to 1.

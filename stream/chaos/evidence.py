@@ -6,7 +6,14 @@ from typing import Any
 
 import orjson
 
-from .measure import attack_delays, false_alerts, fired, flag_quality, hour_rows
+from .measure import (
+    attack_delays,
+    false_alerts,
+    fired,
+    fired_about_clients,
+    flag_quality,
+    hour_rows,
+)
 from .system import System
 
 __all__ = ["EVIDENCE", "write_evidence"]
@@ -34,6 +41,10 @@ def write_evidence(system: System) -> dict[str, Any]:
         "alerts": [
             {name: alert[name] for name in SHOWN} | {"is_false": alert["id"] in wrong}
             for alert in fired(seen.outputs)
+        ],
+        "clients": [
+            {name: alert[name] for name in (*SHOWN[:-1], "client")}
+            for alert in fired_about_clients(seen.outputs)
         ],
     }
     text = orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)

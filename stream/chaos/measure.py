@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.chaos.extraction import EXTRACTION
+from producers.chaos.workload import COPIER
 from stream.demo.subscribe import Outputs
 from stream.demo.verdict import nanoseconds
 from stream.hours import HOUR_NS
@@ -23,7 +25,10 @@ __all__ = [
     "NEVER",
     "Truth",
     "attack_delays",
+    "extraction",
     "false_alerts",
+    "fired",
+    "fired_about_clients",
     "flag_quality",
     "hour_rows",
     "hours_difference",
@@ -46,6 +51,8 @@ class Truth:
     stretch : int64
         Number of the stretch of traffic that a request belongs to.
     bad, adversarial : bool
+    copied : bool
+        Queries of the client who copies the classifier.
     """
 
     ids: list[str]
@@ -54,6 +61,7 @@ class Truth:
     stretch: NDArray[np.int64]
     bad: NDArray[np.bool_]
     adversarial: NDArray[np.bool_]
+    copied: NDArray[np.bool_]
 
     @classmethod
     def of(cls, rows: list[dict[str, Any]]) -> Truth:
@@ -66,6 +74,7 @@ class Truth:
             np.array([row["stretch"] for row in kept], dtype=np.int64),
             np.array([row["kind"] != "benign" for row in kept], dtype=np.bool_),
             np.array([row["adversarial"] for row in kept], dtype=np.bool_),
+            np.array([row["kind"] == EXTRACTION for row in kept], dtype=np.bool_),
         )
 
     def __len__(self) -> int:
@@ -83,9 +92,28 @@ class Truth:
 
 
 def fired(outputs: Outputs) -> list[dict[str, Any]]:
-    """Newest state of each alert, in the order in which they fired."""
+    """Newest state of each alert about a window, in the order in which they fired."""
+    return [alert for alert in _fired(outputs) if alert["pattern"] != EXTRACTION]
+
+
+def fired_about_clients(outputs: Outputs) -> list[dict[str, Any]]:
+    """The same of those about clients."""
+    return [alert for alert in _fired(outputs) if alert["pattern"] == EXTRACTION]
+
+
+def _fired(outputs: Outputs) -> list[dict[str, Any]]:
     newest = {alert["id"]: alert for alert in outputs.alerts}
     return sorted(newest.values(), key=lambda alert: nanoseconds(alert["fired_at"]))
+
+
+def extraction(seen: Seen, truth: Truth) -> dict[str, Any]:
+    """How many queries the copier asked until an alert named him, and alerts about others."""
+    found = fired_about_clients(seen.outputs)
+    named = [truth.place_of(alert) for alert in found if alert["client"] == COPIER]
+    queries: int | str = NEVER if truth.copied.any() else 0
+    if named:
+        queries = int(truth.copied[: named[0] + 1].sum())
+    return {"queries": queries, "others": len(found) - len(named)}
 
 
 def attack_delays(seen: Seen, truth: Truth) -> list[dict[str, Any]]:

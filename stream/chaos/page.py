@@ -125,7 +125,22 @@ TEMPLATE = """<!doctype html>
 experiment{% endif %}</td></tr>
 {% endfor %}
 </tbody></table></div>
-{% else %}<p>No alert was raised.</p>{% endif %}
+{% else %}<p>No alert was raised about a window.</p>{% endif %}
+{% if evidence.clients %}
+<div class="scroll" tabindex="0" role="region" aria-label="Clients" style="margin-top: 1rem">
+<table><caption>Alerts about clients who seem to copy the classifier</caption>
+<thead><tr><th scope="col">alert</th><th scope="col">fired (UTC)</th><th scope="col">state</th>
+<th scope="col">client</th><th scope="col" class="number">evidence</th></tr></thead>
+<tbody>
+{% for alert in evidence.clients %}
+<tr><th scope="row"><code>{{ alert.id[:12] }}</code></th>
+<td>{{ alert.fired_at[:19].replace("T", " ") }}</td>
+<td>{{ alert.status }}, {{ alert.severity }}</td><td>{{ alert.client }}</td>
+<td class="number">{{ "%.0f" | format(alert.score) }} of {{ "%.0f" | format(alert.threshold) }}</td>
+</tr>
+{% endfor %}
+</tbody></table></div>
+{% endif %}
 </section>
 {% endif %}
 </main>

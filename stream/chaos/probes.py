@@ -16,6 +16,7 @@ import numpy as np
 from .measure import (
     NEVER,
     attack_delays,
+    extraction,
     false_alerts,
     fired,
     flag_quality,
@@ -30,6 +31,7 @@ __all__ = [
     "alerts_raised",
     "caught_up",
     "contamination_error",
+    "copier_delay",
     "detection_rates",
     "false_alerts_raised",
     "flagged_requests",
@@ -101,8 +103,25 @@ def alert_delay(timeout: float = 30.0) -> dict[str, Any]:
     return _patiently(look, lambda found: found["requests"] != NEVER, timeout)
 
 
+def copier_delay(timeout: float = 30.0) -> dict[str, Any]:
+    """How late the client who copies the classifier was named.
+
+    Returns
+    -------
+    dict
+        ``queries`` of his up to the alert, 0 without a copier, "never" if he was not named; and
+        ``others``: how many alerts there were about other clients.
+    """
+    system = running()
+    return _patiently(
+        lambda: extraction(system.seen(), system.truth()),
+        lambda found: found["queries"] != NEVER,
+        timeout,
+    )
+
+
 def alerts_raised() -> int:
-    """How many alerts there were."""
+    """How many alerts there were about windows of requests."""
     return len(fired(running().seen().outputs))
 
 

@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 
+from producers.chaos.workload import COPIER
 from stream.chaos.measure import (
     NEVER,
     Truth,
     attack_delays,
+    extraction,
     false_alerts,
+    fired,
     flag_quality,
     hour_rows,
     hours_difference,
@@ -101,3 +104,26 @@ def test_an_hour_that_nobody_told_of_has_its_requests_and_no_figures() -> None:
     first, second = hour_rows(seen(), Truth.of(two))
     assert (first["adversarial"], first["requests"]) == (1, REQUESTS)
     assert (second["sent"], second["requests"]) == (REQUESTS, None)
+
+
+def about_client(found: Seen, client: str, at: int) -> Seen:
+    """With an alert about a client, at the time of a request of the first hour."""
+    fired_at = timestamp(START * HOUR_NS + at * (HOUR_NS // REQUESTS))
+    alert = {"id": f"{client}-{at}", "fired_at": fired_at, "pattern": "extraction"}
+    found.outputs.alerts.append({**alert, "client": client})
+    return found
+
+
+def test_a_copier_is_late_by_his_queries_up_to_the_alert_that_names_him() -> None:
+    truth = Truth.of(rows({10, 20, 30, 40}, kind="extraction"))
+    assert extraction(seen(25), truth) == {"queries": NEVER, "others": 0}
+    found = about_client(about_client(seen(25), "client-03", 15), COPIER, 30)
+    assert extraction(found, truth) == {"queries": 3, "others": 1}
+    assert extraction(seen(), Truth.of(rows(set()))) == {"queries": 0, "others": 0}
+
+
+def test_alerts_about_clients_are_no_answer_to_an_attack() -> None:
+    found = about_client(seen(60), COPIER, 52)
+    assert [alert["id"] for alert in fired(found.outputs)] == ["alert-60"]
+    (delay,) = attack_delays(found, Truth.of(rows({50})))
+    assert delay["requests"] == 11
