@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.chaos.extraction import EXTRACTION
-from producers.chaos.workload import COPIER
 from stream.demo.subscribe import Outputs
 from stream.demo.verdict import nanoseconds
+from stream.extraction_book import EXTRACTION
 from stream.hours import HOUR_NS
 from stream.rates import hour_name
 
@@ -34,6 +33,9 @@ __all__ = [
     "hours_difference",
     "patterns",
 ]
+
+COPIER = "copier"
+"""Client of the traffic of this kind, as ``producers.chaos`` names it; others are honest."""
 
 NEVER = "never"
 """Stands where a number would, so that no range holds it and the journal can be read."""

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from producers.chaos.workload import COPIER
+from producers.chaos import extraction as traffic
+from producers.chaos import workload
 from stream.chaos.measure import (
+    COPIER,
+    EXTRACTION,
     NEVER,
     Truth,
     attack_delays,
@@ -112,6 +115,10 @@ def about_client(found: Seen, client: str, at: int) -> Seen:
     alert = {"id": f"{client}-{at}", "fired_at": fired_at, "pattern": "extraction"}
     found.outputs.alerts.append({**alert, "client": client})
     return found
+
+
+def test_the_traffic_names_the_copier_so() -> None:
+    assert (COPIER, EXTRACTION) == (workload.COPIER, traffic.EXTRACTION)
 
 
 def test_a_copier_is_late_by_his_queries_up_to_the_alert_that_names_him() -> None:
