@@ -1,5 +1,6 @@
 """asyncapi.yaml says what the code does: addresses, examples, events that are really emitted."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,11 @@ def test_examples_fit_their_schemas(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
-    """What a lane and a rate book emit on two hours, the second one attacked."""
+def baseline() -> Baseline:
+    """Of the model m/1, in two layers."""
     rng = np.random.default_rng(5)
     layers = {"early": rng.standard_normal((600, 4)), "deep": rng.standard_normal((600, 6))}
-    baseline = Baseline.fit(
+    return Baseline.fit(
         layers,
         rng.integers(0, 2, 600),
         model="m",
@@ -76,6 +77,12 @@ def records() -> list[Record]:
         random_features=32,
         simulated_requests=20_000,
     )
+
+
+@pytest.fixture(scope="module")
+def records(baseline: Baseline) -> list[Record]:
+    """What a lane and a rate book emit on two hours, the second one attacked."""
+    rng = np.random.default_rng(6)
     policy = Policy(average_run_length=100_000, calm_requests=64, grace_ns=0)
     lane = Lane(LaneKey("m", "1", 2), baseline, policy)
     outputs = []
@@ -138,6 +145,40 @@ def test_both_states_of_an_alert_and_both_kinds_of_hour_were_validated(
     data = [orjson.loads(record.value or b"")["data"] for record in records]
     assert {"firing", "resolved"} <= {d["status"] for d in data if "severity" in d}
     assert {"ok", "no-baseline"} <= {d["status"] for d in data if "unjudged" in d}
+
+
+@pytest.fixture(scope="module")
+def about_client(baseline: Baseline) -> list[dict[str, Any]]:
+    """Events about a client who asks about one thing again and again, by small steps."""
+    rng = np.random.default_rng(7)
+    lane = Lane(LaneKey("m", "1", 2), baseline, Policy(average_run_length=1000, calm_requests=64))
+    records = []
+    for number in range(200):
+        honest = batch(rng, number, scale=1.0)
+        near = {name: 0.1 * rows + 1.0 for name, rows in honest.activations.items()}
+        clients = ["copier"] * len(honest)
+        asked = replace(honest, activations=near, clients=clients) if number < 10 else honest
+        records += lane.take(asked, number)
+    changes = [output for output in records if isinstance(output, AlertChange)]
+    events = [orjson.loads(alert_record(TOPICS, c, 1000).value or b"") for c in changes]
+    return [event for event in events if event["data"]["pattern"] == "extraction"]
+
+
+def test_events_about_a_client_fit_the_schema(about_client: list[dict[str, Any]]) -> None:
+    assert {event["data"]["status"] for event in about_client} == {"firing", "resolved"}
+    for event in about_client:
+        validator("alert", "payload").validate(event)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"client": None}, {"pattern": "drift"}, {"p_value": 0.01}, {"client": "x" * 257}]
+)
+def test_no_event_is_about_a_client_and_a_window(
+    about_client: list[dict[str, Any]], changes: dict[str, Any]
+) -> None:
+    event = about_client[0]
+    mixed = event | {"data": event["data"] | changes}
+    assert not validator("alert", "payload").is_valid(mixed)
 
 
 def test_encoded_activations_fit_the_schema() -> None:

@@ -121,12 +121,14 @@ def extraction(seen: Seen, truth: Truth) -> dict[str, Any]:
 def attack_delays(seen: Seen, truth: Truth) -> list[dict[str, Any]]:
     """Delay of the alert for each stretch with an attack, `NEVER` where there was none.
 
+    A copier's queries are none: of him alerts about clients tell.
+
     ``requests`` from its first adversarial request on, ``adversarial`` ones among them, and
     ``seconds`` by the clock, from the sending of that request to the alert in its topic.
     """
     alerts = [(truth.place_of(alert), alert) for alert in fired(seen.outputs)]
     found = []
-    for stretch in np.unique(truth.stretch[truth.adversarial]).tolist():
+    for stretch in np.unique(truth.stretch[truth.adversarial & ~truth.copied]).tolist():
         own = np.flatnonzero(truth.stretch == stretch)
         start = int(own[truth.adversarial[own]][0])
         # the last block of a stretch may be judged with the first requests of the next one

@@ -41,7 +41,7 @@ class Step(BaseModel):
     severity: str
     score: float
     threshold: float
-    contamination: float
+    contamination: float | None
 
 
 class AlertAnswer(BaseModel):

@@ -13,6 +13,8 @@ __all__ = ["alert_commands"]
 def alert_commands(alert: Alert, recording: str) -> dict[str, str]:
     """``inspect`` of an alert, and two ways to ``replay`` the hours that it lasted.
 
+    There is nothing to ``inspect`` of an alert that is about a client.
+
     Parameters
     ----------
     alert : Alert
@@ -21,8 +23,9 @@ def alert_commands(alert: Alert, recording: str) -> dict[str, str]:
     """
     name = alert.id[:12]
     part = ["--model", alert.model, "--model-version", alert.version, *_hours(alert)]
+    inspect = ["latentwatch", "inspect", name, "--out", f"./alert-{name}"]
     return {
-        "inspect": shlex.join(["latentwatch", "inspect", name, "--out", f"./alert-{name}"]),
+        **({"inspect": shlex.join(inspect)} if alert.client is None else {}),
         "replay_offline": shlex.join(
             ["latentwatch", "replay", recording, *part, "--offline", "--out", f"./replayed-{name}"]
         ),

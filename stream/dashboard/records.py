@@ -88,13 +88,15 @@ class Alert(BaseModel):
     average_run_length: Number
     score: Number
     threshold: Number
-    p_value: Number
+    p_value: Number | None
     pattern: Name
-    contamination: Number
-    contamination_lower_bound: Number
+    contamination: Number | None
+    contamination_lower_bound: Number | None
     layers: dict[str, Layer]
     most_suspicious: list[Suspect]
     baseline_sha256: Name
+    client: Name | None = None
+    """Whom the alert is about, where it is about the queries of one client."""
     atlas_technique: Name | None = None
     software_version: Name = ""
 

@@ -67,7 +67,12 @@ class AlertEvent:
     def parse(cls, event: bytes, where: str) -> AlertEvent:
         """Read a CloudEvent of the alerts topic; `InvestigationError` on anything else."""
         try:
-            return cls._of(orjson.loads(event)["data"])
+            data = orjson.loads(event)["data"]
+            if data["pattern"] == "extraction":
+                raise InvestigationError(_about_client(data))
+            return cls._of(data)
+        except InvestigationError:
+            raise
         except (ValueError, LookupError, TypeError) as error:
             raise InvestigationError(
                 f"{where} holds an event that is no alert of this version ({error!r}): give alerts "
@@ -96,6 +101,16 @@ class AlertEvent:
     def lane(self) -> str:
         """Model version and partition, for people."""
         return f"{self.model}/{self.version} on partition {self.partition}"
+
+
+def _about_client(data: dict[str, Any]) -> str:
+    (place,) = data["window"]["offsets"]
+    return (
+        f"alert {data['id'][:12]} is about the client {str(data['client'])!r}, and has no window "
+        f"to report on: look at the requests of this client among messages {place['first']} to "
+        f"{place['last']} of partition {place['partition']}; a recording has them in the column "
+        "client"
+    )
 
 
 def nanoseconds(text: str) -> int:

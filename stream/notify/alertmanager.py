@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .change import AlertState, Notification
-from .text import model_name, one_line, pattern, summary, suspects
+from .text import (
+    EXTRACTION,
+    client_name,
+    client_summary,
+    is_about_client,
+    messages,
+    model_name,
+    one_line,
+    pattern,
+    summary,
+    suspects,
+)
 
 __all__ = ["changed_alerts", "firing_alert"]
 
@@ -55,27 +66,46 @@ def changed_alerts(
 def _alert(state: AlertState, severity: str, ends: float) -> dict[str, Any]:
     data = state.data
     # labels are what never changes in the life of an alert, and the severity
+    labels = {
+        "alertname": ALERT_NAME,
+        "alert_id": state.id,
+        "severity": severity,
+        "model": one_line(data.get("model")),
+        "version": one_line(data.get("version")),
+        "partition": str(data.get("partition")),
+    }
+    if is_about_client(data):
+        # the pattern of a window may change from one confirmation to the next, this one does not
+        labels["pattern"] = EXTRACTION
     annotations = {
         "summary": f"{model_name(state)}: {pattern(state)}",
-        "description": summary(data),
-        "most_suspicious": ", ".join(suspects(state)),
-        "inspect": f"latentwatch inspect {state.id[:12]}",
+        **(_client_annotations(state) if is_about_client(data) else _window_annotations(state)),
         "last_seen_at": state.last_seen_at,
         "idempotency_key": f"{state.id}/{state.status}/{state.severity}",
         "trace_id": state.traceparent.split("-")[1] if state.traceparent else "",
     }
     return {
-        "labels": {
-            "alertname": ALERT_NAME,
-            "alert_id": state.id,
-            "severity": severity,
-            "model": one_line(data.get("model")),
-            "version": one_line(data.get("version")),
-            "partition": str(data.get("partition")),
-        },
+        "labels": labels,
         "annotations": {name: text for name, text in annotations.items() if text},
         "startsAt": _begin(data, ends),
         "endsAt": _rfc3339(ends),
+    }
+
+
+def _window_annotations(state: AlertState) -> dict[str, str]:
+    return {
+        "description": summary(state.data),
+        "most_suspicious": ", ".join(suspects(state)),
+        "inspect": f"latentwatch inspect {state.id[:12]}",
+    }
+
+
+def _client_annotations(state: AlertState) -> dict[str, str]:
+    # who it is never becomes a label: clients may call themselves anything
+    return {
+        "description": client_summary(state.data),
+        "client": client_name(state.data),
+        "messages": messages(state.data),
     }
 
 

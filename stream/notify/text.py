@@ -7,7 +7,10 @@ from typing import Any
 
 from .change import AlertState, Notification
 
-__all__ = ["body", "markdown", "summary", "title"]
+__all__ = ["EXTRACTION", "body", "is_about_client", "markdown", "summary", "title"]
+
+EXTRACTION = "extraction"
+"""The pattern of alerts about a client; all others are about a window of requests."""
 
 NAMED_REQUESTS = 5
 """Requests named in a message; the alert itself has more."""
@@ -53,7 +56,15 @@ def model_name(state: AlertState) -> str:
 
 def pattern(state: AlertState) -> str:
     """What kind of departure from the baseline it is."""
+    if is_about_client(state.data):
+        # not who: a title cannot quote what a stranger calls himself
+        return "a client seems to copy the model"
     return f"{one_line(state.data.get('pattern') or 'unusual')} requests"
+
+
+def is_about_client(data: Mapping[str, Any]) -> bool:
+    """Whether an alert is about one client's queries, and not about a window of requests."""
+    return data.get("pattern") == EXTRACTION
 
 
 def one_line(value: object) -> str:
@@ -78,6 +89,45 @@ def summary(data: Mapping[str, Any]) -> str:
     )
 
 
+def client_name(data: Mapping[str, Any]) -> str:
+    """What the client of an alert calls himself."""
+    return one_line(data.get("client") or "of no known name")
+
+
+def client_summary(data: Mapping[str, Any], literal: Callable[[str], str] = str) -> str:
+    """What speaks against a client, whose name `literal` makes harmless.
+
+    Examples
+    --------
+    >>> window = {"requests": 180, "first_event_time": "2026-01-05T12:03:00.000000000Z"}
+    >>> data = {"client": "u7", "score": 14212.8, "threshold": 10000.0, "window": window}
+    >>> client_summary(data).partition(" since ")[0]
+    'Client u7 seems to copy the model: evidence 14,213 where 10,000 alarms, after 180 queries'
+    """
+    window = data.get("window") or {}
+    evidence, threshold = _whole(data.get("score")), _whole(data.get("threshold"))
+    return (
+        f"Client {literal(client_name(data))} seems to copy the model: evidence {evidence} where "
+        f"{threshold} alarms, after {_whole(window.get('requests'))} queries since "
+        f"{one_line(window.get('first_event_time', 'an unknown time'))}"
+    )
+
+
+def messages(data: Mapping[str, Any]) -> str:
+    """Where the requests of an alert are in the activations topic; empty if that is not known.
+
+    Examples
+    --------
+    >>> messages({"window": {"offsets": [{"partition": 0, "first": 25, "last": 93}]}})
+    'partition 0, messages 25 to 93'
+    """
+    places = (data.get("window") or {}).get("offsets") or []
+    return "; ".join(
+        f"partition {place.get('partition')}, messages {place.get('first')} to {place.get('last')}"
+        for place in places
+    )
+
+
 def suspects(state: AlertState) -> list[str]:
     """Ids of the most suspicious requests, worst first."""
     listed = state.data.get("most_suspicious") or []
@@ -91,19 +141,29 @@ def _lines(
     lines = [
         plain(f"Model {model_name(state)}, partition {state.data.get('partition')}"),
         plain(f"Alert {state.id}: {state.status}, severity {state.severity}"),
-        plain(f"Contamination: {summary(state.data)}"),
+        client_summary(state.data, literal)
+        if is_about_client(state.data)
+        else plain(f"Contamination: {summary(state.data)}"),
         plain(f"Fired at {state.data.get('fired_at')}, last seen at {state.last_seen_at}"),
     ]
     if before is not None:
         lines.append(plain(f"Before: {before.status}, severity {before.severity}"))
     if named := suspects(state):
         lines.append("Most suspicious: " + ", ".join(literal(name) for name in named))
-    lines.append("Look into it: " + literal(f"latentwatch inspect {state.id[:12]}"))
+    if is_about_client(state.data):
+        place = messages(state.data) or "the activations topic"
+        lines.append(plain(f"Look at this client's requests ({place}); limit or block the client"))
+    else:
+        lines.append("Look into it: " + literal(f"latentwatch inspect {state.id[:12]}"))
     return [*lines, f"Idempotency key: {literal(notification.idempotency_key)}"]
 
 
 def _share(value: object) -> str:
     return f"{value:.1%}" if isinstance(value, int | float) else "an unknown share"
+
+
+def _whole(value: object) -> str:
+    return f"{value:,.0f}" if isinstance(value, int | float) else "unknown"
 
 
 def _number(value: object) -> str:

@@ -112,7 +112,7 @@ export function linesChart(label, at, lines, { spans = [], height = 190, points 
   const write = whole ? count : number;
   // linear up to the bend and logarithmic beyond: a strong attack must not hide the threshold
   const scale = bend ? { distr: 4, asinh: bend } : {};
-  const decades = [0, 1, 2, 3, 4, 5, 6].flatMap((n) => [10 ** n, 3 * 10 ** n]);
+  const decades = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((n) => [10 ** n, 3 * 10 ** n]);
   const steps = bend ? {
     splits: (_, axis, low, high) => [0, ...decades.filter((step) => step >= bend && step <= high)],
     filter: (_, places) => places,

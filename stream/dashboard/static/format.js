@@ -16,8 +16,14 @@ export function number(value) {
   return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-// Of an axis: no more digits than its steps have.
-export const tick = (value) => (value === null ? "" : Math.abs(value) >= 10000 ? whole.format(value) : String(Number(value.toPrecision(4))));
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
+
+// Of an axis: no more digits than its steps have, and no more than fit beside it.
+export function tick(value) {
+  if (value === null) return "";
+  const size = Math.abs(value);
+  return size >= 1e6 ? short.format(value) : size >= 10000 ? whole.format(value) : String(Number(value.toPrecision(4)));
+}
 
 export function chance(value) {
   if (value === null || value === undefined) return NONE;

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { asTable, hoursChart, linesChart } from "./charts.js";
 import { card, choice, figures, h, Part, table } from "./dom.js";
 import { chance, count, hourName, moment, number, seconds, share } from "./format.js";
-import { alertTable, suspects, tag } from "./pieces.js";
+import { alertTable, isAboutClient, suspects, tag } from "./pieces.js";
 import { byHour, byWindow } from "./series.js";
 
 const HOUR = 3600;
@@ -93,7 +93,9 @@ export function modelPage(model, version) {
   let data = null;
 
   function showStatistics() {
-    const { rates, samples, alerts } = data;
+    const { rates, samples } = data;
+    // neither the evidence against a client nor its threshold belong beside those of windows
+    const alerts = data.alerts.filter((alert) => !isAboutClient(alert));
     const windows = Object.values(samples.layers).some((points) => points.length > 1);
     const chosen = mode || (windows ? "window" : "hour");
     parts.mode.show([chosen, windows], () => (windows

@@ -15,20 +15,28 @@ export function state(alert) {
   return tag(`firing, ${alert.severity}`, alert.severity === "critical" ? "bad" : "warn");
 }
 
-export const what = (alert) => `${alert.pattern.slice(0, 1).toUpperCase()}${alert.pattern.slice(1)} requests`;
+// About one client's queries, and not about a window of requests.
+export const isAboutClient = (alert) => alert.pattern === "extraction";
+
+// Whatever clients call themselves, in whatever direction it is written.
+export const clientName = (alert) => h("bdi", { class: "name" }, alert.client ?? "of no known name");
+
+export const what = (alert) => isAboutClient(alert) ? "Model extraction" : `${alert.pattern.slice(0, 1).toUpperCase()}${alert.pattern.slice(1)} requests`;
 
 export const lasted = (alert) => span(seconds(alert.last_seen_at) - seconds(alert.fired_at));
 
 export function alertTable(alerts, { withModel = true, nothing = "No alert so far." } = {}) {
   return table("Alerts, the newest first", [
-    ["alert", (alert) => h("a", { href: `#/alert/${encodeURIComponent(alert.id)}`, id: `alert-${alert.id}` }, what(alert))],
+    ["alert", (alert) => [
+      h("a", { href: `#/alert/${encodeURIComponent(alert.id)}`, id: `alert-${alert.id}` }, what(alert)),
+      isAboutClient(alert) && h("div", { class: "quiet" }, "client ", clientName(alert))]],
     ["state", state],
     ...(withModel ? [["model", (alert) => h("a", { href: modelLink(alert.model, alert.version) }, modelName(alert)), "long"]] : []),
     ["partition", (alert) => alert.partition, "num"],
     ["fired at", (alert) => time(alert.fired_at), "time"],
     ["lasted", lasted, "time"],
     ["score", (alert) => `${number(alert.score)} (≥ ${number(alert.threshold)})`, "num"],
-    ["contamination", (alert) => `${share(alert.contamination)} (≥ ${share(alert.contamination_lower_bound)})`, "num"],
+    ["contamination", (alert) => isAboutClient(alert) ? "–" : `${share(alert.contamination)} (≥ ${share(alert.contamination_lower_bound)})`, "num"],
     ["id", (alert) => h("code", {}, alert.id.slice(0, 12))],
   ], alerts, { nothing });
 }

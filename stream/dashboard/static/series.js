@@ -32,7 +32,7 @@ export function byWindow(layers) {
   return found;
 }
 
-// An hour has no threshold of its own: that of the windows is what alerts were raised by.
+// An hour has no threshold of its own: that of the windows is what alerts were raised by. Alerts are those about windows.
 export function byHour(rates, alerts) {
   const rows = new Map(rates.map((rate) => [`${rate.layer}|${seconds(rate.hour)}`, rate]));
   const at = [...new Set(rates.map((rate) => seconds(rate.hour)))].sort((a, b) => a - b);

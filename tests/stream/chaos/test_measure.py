@@ -124,6 +124,7 @@ def test_the_traffic_names_the_copier_so() -> None:
 def test_a_copier_is_late_by_his_queries_up_to_the_alert_that_names_him() -> None:
     truth = Truth.of(rows({10, 20, 30, 40}, kind="extraction"))
     assert extraction(seen(25), truth) == {"queries": NEVER, "others": 0}
+    assert attack_delays(seen(25), truth) == []
     found = about_client(about_client(seen(25), "client-03", 15), COPIER, 30)
     assert extraction(found, truth) == {"queries": 3, "others": 1}
     assert extraction(seen(), Truth.of(rows(set()))) == {"queries": 0, "others": 0}

@@ -57,6 +57,16 @@ def alert(id_: str = "a" * 32, minute: int = 2, status: str = "firing", **change
     return event(data)
 
 
+def extraction(id_: str = "e" * 32, client: str = "u7", **changes: Any) -> Record:
+    """A state of an alert about a client who copies the model."""
+    nothing = dict.fromkeys(("p_value", "contamination", "contamination_lower_bound"))
+    return alert(id_, **{
+        **nothing, "pattern": "extraction", "client": client, "score": 14212.8,
+        "threshold": 10_000.0, "layers": {}, "most_suspicious": [],
+        "atlas_technique": "AML.T0024.002", **changes,
+    })  # fmt: skip
+
+
 def rate(hour: int = 10, layer: str = "deep", revision: int = 1, **changes: Any) -> Record:
     """A row of an hour."""
     data = {

@@ -11,7 +11,15 @@ from stream.dashboard.commands import alert_commands
 from stream.dashboard.records import Alert, parse
 from stream.dashboard.store import Sample, Store
 from tests.stream.dashboard.client import Client
-from tests.stream.dashboard.material import NAME, PNG, alert, flagged, letter, rate
+from tests.stream.dashboard.material import (
+    NAME,
+    PNG,
+    alert,
+    extraction,
+    flagged,
+    letter,
+    rate,
+)
 
 Make = Callable[..., Client]
 Take = Callable[..., None]
@@ -75,6 +83,22 @@ def test_an_alert_is_found_by_the_beginning_of_its_id(client: Client) -> None:
     assert found["pictures"] is False
     assert client.get("/api/alerts/cccc").status_code == 404
     assert client.get("/api/alerts/%25%25%25%25").status_code == 404
+
+
+def test_an_alert_about_a_client_is_answered_without_what_windows_have(
+    take: Take, make_client: Make
+) -> None:
+    take("alerts", extraction(client=NASTY))
+    client = make_client()
+    found = client.get("/api/alerts/eeee").json()
+    assert found["alert"]["client"] == NASTY
+    assert (found["alert"]["p_value"], found["alert"]["layers"]) == (None, {})
+    assert found["steps"][0]["contamination"] is None
+    # inspect has no report on it, and what a client calls himself is part of no command
+    assert set(found["commands"]) == {"replay_offline", "replay"}
+    assert not any("onerror" in command for command in found["commands"].values())
+    assert client.get("/api/alerts/eeee/pictures/0").status_code == 204
+    assert client.get("/api/models").json()[0]["firing"] == 1
 
 
 def test_commands_quote_what_producers_named() -> None:

@@ -2,8 +2,16 @@
 
 import pytest
 
-from stream.dashboard.records import HEAD_BYTES, DeadLetter, Rate, parse
-from tests.stream.dashboard.material import Record, alert, event, flagged, letter, rate
+from stream.dashboard.records import HEAD_BYTES, Alert, DeadLetter, Rate, parse
+from tests.stream.dashboard.material import (
+    Record,
+    alert,
+    event,
+    extraction,
+    flagged,
+    letter,
+    rate,
+)
 
 
 def test_a_rate_is_read_with_the_time_of_its_publication() -> None:
@@ -11,6 +19,21 @@ def test_a_rate_is_read_with_the_time_of_its_publication() -> None:
     assert found is not None
     assert isinstance(found.content, Rate)
     assert (found.content.requests, found.published) == (1600, 1_767_607_400.0)
+
+
+@pytest.mark.parametrize("client", ["u7", "x" * 256, "\u202e<b>\n\0é"])
+def test_an_alert_about_a_client_says_who_and_leaves_out_what_windows_have(client: str) -> None:
+    found = parse("alerts", extraction(client=client))
+    assert found is not None
+    assert isinstance(found.content, Alert)
+    assert (found.content.client, found.content.contamination) == (client, None)
+
+
+def test_an_alert_of_an_earlier_version_is_about_no_client() -> None:
+    found = parse("alerts", alert())
+    assert found is not None
+    assert isinstance(found.content, Alert)
+    assert found.content.client is None
 
 
 def test_a_record_that_deletes_says_nothing() -> None:
@@ -25,6 +48,8 @@ def test_a_record_that_deletes_says_nothing() -> None:
         ("alerts", event({"id": "x"})),
         ("alerts", alert(status="burning")),
         ("alerts", alert(id_="x" * 5000)),
+        ("alerts", extraction(client="x" * 5000)),
+        ("alerts", extraction(score=None)),
         ("detection_rates", rate(requests=-1)),
         ("detection_rates", rate(T="high")),
         ("flagged_requests", flagged(p_value=None)),

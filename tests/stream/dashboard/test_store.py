@@ -11,7 +11,7 @@ from stream.dashboard.history import MOST_POINTS, History
 from stream.dashboard.records import parse
 from stream.dashboard.store import MOST_LETTERS, Place, Sample, Store
 from tests.stream.dashboard.conftest import TOPICS
-from tests.stream.dashboard.material import alert, flagged, letter, rate
+from tests.stream.dashboard.material import alert, extraction, flagged, letter, rate
 
 Take = Callable[..., None]
 NOW = 1_767_607_400.0
@@ -44,6 +44,25 @@ def test_of_an_alert_the_newest_state_counts_whatever_comes_last(
     assert (found.status, found.score) == ("resolved", 12.0)
     steps = [(step["last_seen_at"][14:16], step["status"]) for step in history.steps(found.id)]
     assert steps == [("04", "firing"), ("09", "firing"), ("09", "resolved")]
+
+
+def test_an_alert_about_a_client_has_steps_without_contamination(
+    take: Take, history: History
+) -> None:
+    take("alerts", extraction(), extraction(minute=9, status="resolved"))
+    (found,) = history.alerts()
+    assert (found.client, found.status) == ("u7", "resolved")
+    assert [step["contamination"] for step in history.steps(found.id)] == [None, None]
+
+
+def test_alerts_in_a_history_of_an_earlier_version_are_shown(
+    take: Take, store: Store, history: History
+) -> None:
+    take("alerts", alert())
+    with sqlite3.connect(store.path) as earlier:
+        earlier.execute("UPDATE alert SET data = json_remove(data, '$.client')")
+    earlier.close()
+    assert [found.client for found in history.alerts()] == [None]
 
 
 def test_of_an_hour_the_highest_revision_counts(take: Take, history: History) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from stream.cli import main
 from stream.investigate import InvestigationError, alert_in_file, newest_alert
 from stream.investigate.alert import nanoseconds
 
@@ -56,6 +58,40 @@ def test_an_event_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "rates.jsonl", {"data": {"id": "a", "detection_rate": 0.1}})
     with pytest.raises(InvestigationError, match=r"rates\.jsonl holds an event that is no alert"):
         alert_in_file("a", path)
+
+
+CLIENT = "\u202e<b>mallory\x1b[2J"
+
+
+@pytest.fixture
+def about_client(event: dict, tmp_path: Path) -> Path:
+    """The event of an alert about a client, in a file."""
+    nothing = dict.fromkeys(("p_value", "contamination", "contamination_lower_bound"))
+    window = event["data"]["window"] | {"offsets": [{"partition": 2, "first": 25, "last": 93}]}
+    told = {"id": "e" * 32, "pattern": "extraction", "client": CLIENT, "window": window}
+    data = event["data"] | nothing | told | {"layers": {}, "most_suspicious": []}
+    return write(tmp_path / "a.jsonl", event, event | {"data": data})
+
+
+def test_an_alert_about_a_client_is_answered_with_whom_and_where_to_look(
+    about_client: Path,
+) -> None:
+    with pytest.raises(InvestigationError, match="about the client") as caught:
+        alert_in_file("eee", about_client)
+    told = str(caught.value)
+    assert "messages 25 to 93 of partition 2" in told
+    assert "mallory" in told
+    # a terminal prints it
+    assert told.isprintable()
+
+
+def test_the_command_ends_with_that_and_writes_nothing(about_client: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["inspect", "eeee", "--alerts", str(about_client), "--recording", "r", "--out"]
+    done = CliRunner().invoke(main, [*words, str(out)])
+    assert done.exit_code == 1
+    assert "is about the client" in done.stderr
+    assert not out.exists()
 
 
 def test_times_keep_their_nanoseconds() -> None:

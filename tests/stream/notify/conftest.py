@@ -35,6 +35,28 @@ def alert_data(id_: str = "f69680d32f1df1bb", minute: int = 0, **changes: Any) -
     }
 
 
+CLIENT = "x`<!channel>\n\u202e# [a](http://b)"
+
+
+def about_client(**changes: Any) -> dict[str, Any]:
+    """What is different in an alert about a client who copies the model."""
+    offsets = [{"partition": 0, "first": 25, "last": 93}]
+    begin = "2026-01-05T09:57:00.000000000Z"
+    return {
+        "pattern": "extraction",
+        "client": CLIENT,
+        "score": 14212.8,
+        "threshold": 10000.0,
+        "p_value": None,
+        "contamination": None,
+        "contamination_lower_bound": None,
+        "layers": {},
+        "most_suspicious": [],
+        "window": {"requests": 180, "first_event_time": begin, "offsets": offsets},
+        **changes,
+    }
+
+
 def state_of(*words: Any, **changes: Any) -> AlertState:
     """The same, as it is read from the topic."""
     headers = changes.pop("headers", [])

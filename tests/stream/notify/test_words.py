@@ -7,6 +7,7 @@ from typing import Any
 from stream.notify.alertmanager import changed_alerts, firing_alert
 from stream.notify.change import AlertState, Notification
 from stream.notify.text import body, markdown, title
+from tests.stream.notify.conftest import about_client
 
 MakeState = Callable[..., AlertState]
 NOW = datetime.fromisoformat("2026-01-05T10:05:00Z").timestamp()
@@ -39,6 +40,34 @@ def test_names_that_services_chose_cannot_become_markup(state: MakeState) -> Non
     assert r"\<!here\> \*m\*/7" in text
 
 
+def test_a_message_about_a_client_says_who_and_what_to_do(state: MakeState) -> None:
+    notification = Notification(state(**about_client(client="u7")))
+    assert title(notification) == "[warning] resnet/7: a client seems to copy the model, firing"
+    assert body(notification).splitlines() == [
+        "Model resnet/7, partition 0",
+        "Alert f69680d32f1df1bb: firing, severity warning",
+        "Client u7 seems to copy the model: evidence 14,213 where 10,000 alarms, after 180 queries "
+        "since 2026-01-05T09:57:00.000000000Z",
+        "Fired at 2026-01-05T10:00:00.828882294Z, last seen at 2026-01-05T10:00:40.828882294Z",
+        "Look at this client's requests (partition 0, messages 25 to 93); limit or block the "
+        "client",
+        "Idempotency key: f69680d32f1df1bb/firing/warning",
+    ]
+
+
+def test_a_client_cannot_become_markup_nor_stand_in_a_title(state: MakeState) -> None:
+    notification = Notification(state(**about_client()))
+    assert "Client `x'<!channel>  # [a](http://b)` seems" in markdown(notification)
+    assert "channel" not in title(notification)
+    assert all(line.isprintable() for line in body(notification).splitlines())
+
+
+def test_a_client_of_no_name_is_told_of_all_the_same(state: MakeState) -> None:
+    bare = AlertState("abc", "firing", "warning", "", {"pattern": "extraction"})
+    assert "evidence unknown where unknown alarms" in body(Notification(bare))
+    assert changed_alerts(Notification(bare), NOW, 60)[0]["labels"]["pattern"] == "extraction"
+
+
 def test_a_message_can_be_made_of_the_barest_alert(state: MakeState) -> None:
     bare = AlertState("abc", "firing", "warning", "", {})
     assert "an unknown share of ? requests" in body(Notification(bare))
@@ -62,6 +91,16 @@ def test_a_firing_alert_lives_for_two_resends(state: MakeState) -> None:
         "version": "7",
         "partition": "0",
     }
+
+
+def test_a_client_is_told_to_alertmanager_and_is_no_label(state: MakeState) -> None:
+    alert = firing_alert(state(**about_client(client="u7")), NOW, 30)
+    assert alert["labels"]["pattern"] == "extraction"
+    assert "u7" not in str(alert["labels"])
+    told = alert["annotations"]
+    assert (told["client"], told["messages"]) == ("u7", "partition 0, messages 25 to 93")
+    assert told["description"].startswith("Client u7 seems to copy the model: evidence 14,213")
+    assert not {"inspect", "most_suspicious"} & told.keys()
 
 
 def test_a_resolved_alert_ends_now(state: MakeState) -> None:
