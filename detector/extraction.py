@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 from detector.baseline import Baseline
 from detector.errors import BaselineError, DimensionError, SketchError
 from detector.features import CHUNK_ROWS, Float32, Int64
-from detector.repeats import UInt64, repeated, row_digests
+from detector.repeats import UInt64, row_digests
 
 __all__ = ["SEGMENT_ROWS", "Extraction", "ExtractionMonitor"]
 
@@ -36,7 +36,7 @@ REMEMBERED = 64
 """Queries of a client that new ones are compared with."""
 
 REPEATS_WITHIN = 64
-"""A query that equals one of so many before, to the bit, is a retry."""
+"""A query that equals one of a client's last so many different ones, to the bit, is a retry."""
 
 DISCOUNT = 0.95
 
@@ -76,7 +76,7 @@ class _Client:
     """What is kept of a client."""
 
     memory: Float32
-    digests: UInt64 = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    digests: dict[int, None] = field(default_factory=dict)
     evidence: float = 0.0
     product: float = 0.0
     """Of the wagers since the likeliest beginning; a new beginning where it is below one."""
@@ -84,6 +84,15 @@ class _Client:
     first_offset: int = 0
     first_event_time_ns: int = 0
     last_row: int = 0
+
+    def repeats(self, digest: int) -> bool:
+        """Whether a query is a retry; takes note of it if not."""
+        if digest in self.digests:
+            return True
+        self.digests[digest] = None
+        if len(self.digests) > REPEATS_WITHIN:
+            del self.digests[next(iter(self.digests))]
+        return False
 
     def facts(self) -> list[Any]:
         """Plain values of all but the arrays."""
@@ -240,30 +249,23 @@ class ExtractionMonitor:
         self._clients = dict(newest_first[: self.most_clients])
 
     def _take(self, part: slice, queries: Queries) -> list[Extraction]:
-        own: dict[str, list[int]] = {}
-        for row in range(part.start, part.stop):
-            if (name := queries.clients[row]) is not None:
-                own.setdefault(name, []).append(row)
-        fresh = {
-            name: self._without_repeats(name, np.array(rows), queries.digests, part.start)
-            for name, rows in own.items()
-        }
+        empty = np.empty((0, self.baseline.queries.dimensions), dtype=np.float32)
+        digests = queries.digests[part].tolist()
+        found: dict[str, list[int]] = {}
+        for row, digest in zip(range(part.start, part.stop), digests, strict=True):
+            if (name := queries.clients[row]) is None:
+                continue
+            client = self._clients.setdefault(name, _Client(empty))
+            client.last_row = self._seen + row - part.start
+            if not client.repeats(digest):
+                found.setdefault(name, []).append(row)
+        fresh = {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
         ranks = self._ranks(fresh, queries)
         return [
             alarm
             for name, rows in fresh.items()
             for alarm in self._bet(name, rows, ranks[name], queries)
         ]
-
-    def _without_repeats(self, name: str, rows: Int64, digests: UInt64, start: int) -> Int64:
-        """Those of a client's rows that are no retries; takes note that he was here."""
-        empty = np.empty((0, self.baseline.queries.dimensions), dtype=np.float32)
-        client = self._clients.setdefault(name, _Client(empty))
-        known = np.concatenate([client.digests, digests[rows]])
-        repeats = repeated(known, REPEATS_WITHIN)[len(client.digests) :]
-        client.digests = known[-REPEATS_WITHIN:].copy()
-        client.last_row = self._seen + int(rows[-1]) - start
-        return rows[~repeats]
 
     def _ranks(self, fresh: dict[str, Int64], queries: Queries) -> dict[str, Int64]:
         """Ranks of the queries of each client, in one product; 0 for his very first one."""
@@ -330,7 +332,7 @@ class ExtractionMonitor:
             for client in self._clients.values()
             for array in (
                 client.memory.astype("<i2").tobytes(),
-                client.digests.astype("<u8").tobytes(),
+                np.array(list(client.digests), dtype="<u8").tobytes(),
             )
         ]
         body = b"".join([struct.pack("<I", len(header)), header, *arrays])
@@ -366,7 +368,7 @@ class ExtractionMonitor:
     ) -> tuple[str, _Client]:
         width = self.baseline.queries.dimensions
         memory = arrays.take("<i2", remembered * width).reshape(remembered, width)
-        known = arrays.take("<u8", digests).astype(np.uint64)
+        known = dict.fromkeys(arrays.take("<u8", digests).tolist())
         return name, _Client(memory.astype(np.float32), known, *facts)
 
 
