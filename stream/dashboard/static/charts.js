@@ -120,7 +120,8 @@ export function linesChart(label, at, lines, { spans = [], height = 190, points 
   const solo = at.length < 3;
   return plot(label, height, () => ({
     scales: {
-      x: { time: true, range: (_, first, last) => (first === last ? [first - 1800, last + 1800] : [first, last]) },
+      // of one moment the library would make years
+      x: { time: true, range: (_, first, last) => (at.length === 1 ? [at[0] - 1800, at[0] + 1800] : [first, last]) },
       y: { ...scale, range: (_, low, high) => [Math.min(0, low), high > 0 ? 1.12 * high : 1] },
     },
     axes: [axis(times, { grid: { show: false }, space: 60 }), axis((_, values) => values.map(tick), { size: 48, ...steps })],
