@@ -1,4 +1,4 @@
-"""An experiment on a real Kafka replays a recording of its own traffic: all is counted twice."""
+"""Experiments on a real Kafka: a copier is named; a recording is replayed, all is counted twice."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,13 +37,18 @@ def system(
         stop_system()
 
 
-def test_what_was_recorded_is_replayed_and_counted(
+def test_a_copier_is_named_and_what_was_recorded_is_replayed_and_counted(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actions.send_traffic(800)
     actions.send_attack("pgd", share=0.5, requests=640, strength=1.0)
     assert probes.hours_exact()["difference"] == 0
     assert isinstance(probes.alert_delay()["requests"], int)
+    assert probes.copier_delay() == {"queries": 0, "others": 0}
+    actions.send_attack("extraction", share=0.5, requests=640, strength=0.3)
+    named = probes.copier_delay()
+    assert 20 < named["queries"] < 200
+    assert named["others"] == 0
 
     recording = str(tmp_path / "recording")
     for name, value in system.settings.environment().items():
@@ -52,9 +57,9 @@ def test_what_was_recorded_is_replayed_and_counted(
     assert done.exit_code == 0, done.output
     with pytest.raises(ExperimentError, match="exit code"):
         actions.replay_recording(str(tmp_path / "nothing"))
-    assert actions.replay_recording(recording) == 1_440
+    assert actions.replay_recording(recording) == 2_080
     assert probes.hours_exact()["difference"] == 0
     assert probes.false_alerts_raised() == 0
     hours = {hour for _, hour in system.seen().outputs.rates}
     counted = [system.seen().outputs.rates["deep", hour]["requests"] for hour in sorted(hours)]
-    assert counted == [1_600, 1_280]
+    assert counted == [1_600, 1_280, 1_280]
