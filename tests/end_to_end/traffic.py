@@ -64,6 +64,7 @@ class Traffic:
                 event_time_ns=(START_HOUR + hour) * HOUR_NS + times,
                 request_ids=[f"{name}-{row}" for row in range(rows)],
                 input_refs=[f"s3://inputs/{name}/{row}" for row in range(rows)],
+                clients=[f"client-{row % 7}" if row % 5 else None for row in range(rows)],
                 source="/services/test",
                 event_id=name,
                 time="2024-05-01T00:00:00Z",
