@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -52,6 +52,10 @@ have been sent a quarter of a session before."""
 
 # where there is one, a clock that goes on while the machine sleeps
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+async def _always() -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -155,10 +159,15 @@ class Engine:
         self.observer.lags(lags)
         self.health.look(lags, self._processor.partitions, time.monotonic())
 
-    async def close_idle(self, owned: set[int]) -> None:
+    async def close_idle(
+        self, owned: set[int], is_member: Callable[[], Awaitable[bool]] = _always
+    ) -> None:
         """Close the open hours of lanes that have been silent for `idle_seconds`.
 
         Lanes of partitions in `owned` that were taken over from another worker may be silent too.
+        What messages bring about is the same whoever takes them, but a wall clock decides here:
+        two workers must never do it for one lane, so `is_member` is asked whether the partitions
+        are ours still. While the broker is away everything is silent, and others may have them.
         """
         self.pulse()
         async with self._lock:
@@ -172,7 +181,7 @@ class Engine:
                 for key in untold
                 if now - self._heard.setdefault(key, now) >= self.settings.idle_seconds
             ]
-            if silent:
+            if silent and await is_member():
                 records = await self._compute(
                     lambda: [
                         record
@@ -186,11 +195,12 @@ class Engine:
         """Add parts of hours, of which the first has offset `first`; publish what they change."""
         async with self._lock:
             if partition not in self._rates_loaded:
-                earlier = await read_partition(
+                earlier = read_partition(
                     self.settings.kafka_options(), self.topics.hour_sketches, partition, first
                 )
-                # told of before: only the sums are wanted
-                await self._compute(lambda: self._add_parts([value for _, value in earlier]))
+                async for _, value in earlier:
+                    # told of before: only the sums are wanted
+                    await self._compute(partial(self._add_parts, [value]))
                 self._rates_loaded.add(partition)
             reports = await self._compute(lambda: self._add_parts(values))
             await self._publish([x for r in reports for x in report_records(self.topics, r)])

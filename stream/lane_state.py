@@ -7,6 +7,7 @@ acknowledged, and read to its end before the first record of an assigned partiti
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import structlog
@@ -27,8 +28,11 @@ def state_key(key: LaneKey) -> bytes:
 
 async def read_partition(
     kafka_options: dict[str, Any], topic: str, partition: int, before: int | None = None
-) -> list[tuple[bytes | None, bytes | None]]:
-    """Keys and values of a partition, from its beginning to its present end or to an offset."""
+) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
+    """Keys and values of a partition, from its beginning to its present end or to an offset.
+
+    One after another: what is not compacted yet may be much more than what it says.
+    """
     place = TopicPartition(topic, partition)
     consumer = AIOKafkaConsumer(
         **kafka_options, enable_auto_commit=False, auto_offset_reset="earliest"
@@ -40,12 +44,12 @@ async def read_partition(
         if before is not None:
             end = min(end, before)
         await consumer.seek_to_beginning(place)
-        records: list[tuple[bytes | None, bytes | None]] = []
         # compaction and transactions leave gaps: the position tells the end, not the count
         while await consumer.position(place) < end:
             for batch in (await consumer.getmany(place, timeout_ms=500)).values():
-                records += [(r.key, r.value) for r in batch if r.offset < end]
-        return records
+                for record in batch:
+                    if record.offset < end:
+                        yield record.key, record.value
     finally:
         await consumer.stop()
 
@@ -59,7 +63,7 @@ async def read_lane_states(
     state, not the order of arrival, says which is newer.
     """
     newest: dict[bytes, tuple[int, bytes]] = {}
-    for key, value in await read_partition(kafka_options, topic, partition):
+    async for key, value in read_partition(kafka_options, topic, partition):
         if key is None or value is None:
             continue
         try:

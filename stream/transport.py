@@ -25,6 +25,8 @@ import asyncio
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
@@ -32,6 +34,9 @@ __all__ = ["PromptApp"]
 
 WAIT_SECONDS = 0.05
 """How long a poll waits for records, and a broker with an answer, when there is nothing new."""
+
+ANSWER_SECONDS = 2.0
+"""How long the group's coordinator may take to say whether we are a member."""
 
 
 class _Thread(AIOKafkaConsumerThread):
@@ -46,9 +51,27 @@ class _Consumer(Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._reading = asyncio.Lock()
+        self._asked: asyncio.Future[bool] | None = None
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def is_member(self) -> bool:
+        """Ask the group's coordinator whether what was assigned is still ours.
+
+        Whoever was cut off for longer than a session does not know that others have it by now.
+        """
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.ensure_future(self._ask())
+        await asyncio.wait({self._asked}, timeout=ANSWER_SECONDS)
+        return self._asked.done() and self._asked.result()
+
+    async def _ask(self) -> bool:
+        try:
+            coordinator = self._thread._ensure_consumer()._coordinator
+            return bool(await self._thread.call_thread(coordinator._do_heartbeat))
+        except (KafkaError, ConsumerNotStarted, AttributeError):
+            return False
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self.stop_flow()

@@ -106,8 +106,10 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
     @app.timer(interval=IDLE_CHECK_SECONDS)
     async def close_idle() -> None:
         if assigned.is_set():
-            places = app.consumer.assignment()
-            await engine.close_idle({p.partition for p in places if p.topic == topics.activations})
+            consumer: Any = app.consumer
+            places = consumer.assignment()
+            owned = {place.partition for place in places if place.topic == topics.activations}
+            await engine.close_idle(owned, consumer.is_member)
 
     @app.timer(interval=LOOK_SECONDS)
     async def look() -> None:

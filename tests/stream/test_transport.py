@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from stream.engine import Engine
@@ -117,3 +119,46 @@ def test_going_back_waits_for_a_poll_and_polls_wait_for_it(consumer: Any, monkey
     run(rebalance())
     polled = ["poll begins", "poll ends"]
     assert happened == [*polled, "goes back", "is back", *polled]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_coordinator_says_whether_we_are_a_member(
+    consumer: Any, monkeypatch: Any, answer: bool
+) -> None:
+    async def heartbeat() -> bool:
+        return answer
+
+    given_a_coordinator(consumer, monkeypatch, heartbeat)
+    assert run(consumer.is_member()) is answer
+
+
+def test_who_gets_no_answer_is_no_member(consumer: Any, monkeypatch: Any) -> None:
+    asked = []
+
+    async def heartbeat() -> bool:
+        asked.append(1)
+        await asyncio.sleep(0.3)
+        raise KafkaConnectionError
+
+    monkeypatch.setattr("stream.transport.ANSWER_SECONDS", 0.01)
+    given_a_coordinator(consumer, monkeypatch, heartbeat)
+
+    async def ask() -> list[bool]:
+        first = [await consumer.is_member() for _ in range(3)]
+        await asyncio.sleep(0.5)
+        return first
+
+    assert run(ask()) == [False] * 3
+    assert asked == [1]
+    assert consumer._asked.result() is False
+
+
+def given_a_coordinator(consumer: Any, monkeypatch: Any, heartbeat: Any) -> None:
+    """A consumer whose thread asks the coordinator at once."""
+
+    async def call_thread(work: Any) -> Any:
+        return await work()
+
+    kafka = SimpleNamespace(_coordinator=SimpleNamespace(_do_heartbeat=heartbeat))
+    monkeypatch.setattr(consumer._thread, "_ensure_consumer", lambda: kafka)
+    monkeypatch.setattr(consumer._thread, "call_thread", call_thread)

@@ -39,6 +39,15 @@ class Run(NamedTuple):
         return {check.name for check in checks if not check.holds}
 
 
+class Stored(Incoming):
+    """A record of the input, one a millisecond."""
+
+    @property
+    def timestamp(self) -> int:
+        """When it came."""
+        return self.offset
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The known stream, as one worker without baselines would leave it."""
@@ -49,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     messages = []
     for message in sent:
         place = message.partition, offsets[message.partition]
-        messages.append(Incoming(*place, message.key, message.value, message.headers))
+        messages.append(Stored(*place, message.key, message.value, message.headers))
         offsets[message.partition] += 1
     truth = truth_of(settings, messages)
     records: dict[str, list[Any]] = {role: [] for role in ROLES}
