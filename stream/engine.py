@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from producers.wire import Limits
 
@@ -320,7 +320,11 @@ class Engine:
                 linger_ms=5,
                 max_request_size=self.settings.max_message_bytes + (1 << 20),
             )
-            await producer.start()
+            try:
+                await producer.start()
+            except KafkaError:
+                await producer.stop()
+                raise
             self._producer = producer
         return self._producer
 

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from stream import engine as engine_module
 from stream.engine import SESSION_SECONDS, SUSPENDED_SECONDS, Engine
@@ -74,3 +76,23 @@ def test_nothing_is_taken_in_or_closed_after_it(engine: Engine, pass_time: Clock
         asyncio.run(engine.take([]))
     with pytest.raises(SuspendedError):
         asyncio.run(engine.close_idle({0}))
+
+
+def test_a_wall_clock_closes_nothing_for_who_is_no_member(requests: Any) -> None:
+    async def silent(member: bool) -> None:
+        engine = Engine(Settings(bootstrap_servers="127.0.0.1:1", idle_seconds=0.01))
+
+        async def is_member() -> bool:
+            return member
+
+        engine._processor.assign(0, [])
+        engine._processor.take([requests.incoming(0, 0, 40)])
+        await engine.close_idle({0}, is_member)
+        await asyncio.sleep(0.02)
+        await engine.close_idle({0}, is_member)
+        assert engine._processor.untold()
+
+    asyncio.run(silent(member=False))
+    # a member tells what it closes, or would if there were a Kafka
+    with pytest.raises(KafkaConnectionError):
+        asyncio.run(silent(member=True))
