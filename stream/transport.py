@@ -1,12 +1,14 @@
 """Faust's Kafka transport with a consumer that loses nothing and waits for nothing.
 
 While partitions change hands, nothing may be read: what is read meanwhile is thrown away, and
-before the partitions are given free the consumer goes back to what is committed. Faust leaves two
-gaps, in either of which messages are passed over for good:
+before the partitions are given free the consumer goes back to what is committed. Faust leaves three
+gaps, in each of which messages are passed over for good:
 
 - It stops to read only where it has partitions to lose. A worker that had none reads on while it
   is given some, and the buffers are emptied after it went back.
 - A poll that began before may read on from where it went back to.
+- When partitions change hands twice in a row, the end of the first time sets off what the second
+  time has stopped.
 
 When nothing changes, it shall go on as soon as there is room for more. Faust pauses a partition
 while its buffer is full, which under load is most of the time, and learns late that it was resumed:
@@ -27,6 +29,8 @@ from typing import Any
 import faust
 from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
+from faust.tables import TableManager
+from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
@@ -52,6 +56,11 @@ class _Consumer(Consumer):
         super().__init__(*args, **options)
         self._reading = asyncio.Lock()
         self._asked: asyncio.Future[bool] | None = None
+        self._assignments = 0
+        self.settled: int | None = 0
+        """Number of the assignment; None while partitions change hands."""
+        self.resumable: int | None = 0
+        """The assignment that is being made ready."""
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -74,8 +83,19 @@ class _Consumer(Consumer):
             return False
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.settled = None
         self.stop_flow()
         await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._assignments += 1
+        self.settled = self._assignments
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def resume_flow(self) -> None:
+        # an assignment that is over already must not set off the next one, which is not ready
+        if self.settled is not None and self.resumable == self.settled:
+            super().resume_flow()
 
     async def perform_seek(self) -> None:
         async with self._reading:
@@ -101,8 +121,26 @@ class _Transport(Transport):
     Consumer = _Consumer
 
 
+class _Recovery(Recovery):
+    async def _resume_streams(self, generation_id: int = 0) -> None:
+        consumer: Any = self.app.consumer
+        consumer.resumable = consumer.settled
+        await super()._resume_streams(generation_id)
+
+
+class _Tables(TableManager):
+    @property
+    def recovery(self) -> Recovery:
+        if self._recovery is None:
+            self._recovery = _Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+
 class PromptApp(faust.App):
     """A Faust app with this transport."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, TableManager=_Tables, **options)
 
     def _new_transport(self) -> Transport:
         return _Transport(self.conf.broker_consumer, self, loop=self.loop)

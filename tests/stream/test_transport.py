@@ -78,6 +78,42 @@ def test_polls_are_short_with_partitions_and_without(consumer: Any, monkeypatch:
     assert len(asked) == 1
 
 
+def test_the_end_of_one_change_does_not_set_off_what_the_next_has_stopped(
+    consumer: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(consumer.app, "on_rebalance_return", lambda: None)
+
+    async def changes() -> None:
+        resume = asyncio.Event()
+
+        async def slow() -> None:
+            await resume.wait()
+
+        await consumer.on_partitions_revoked(set())
+        await consumer.on_partitions_assigned({TP("activations", 0)}, 1)
+        monkeypatch.setattr(consumer.app, "on_rebalance_complete", SimpleNamespace(send=slow))
+        first = asyncio.create_task(_resumed(consumer))
+        await asyncio.sleep(0)
+        # before the first has gone back to what is committed, they change hands again
+        await consumer.on_partitions_revoked(set())
+        resume.set()
+        await first
+        assert not consumer.flow_active
+        await consumer.on_partitions_assigned({TP("activations", 0)}, 2)
+        assert not consumer.flow_active
+        await _resumed(consumer)
+        assert consumer.flow_active
+
+    run(changes())
+
+
+async def _resumed(consumer: Any) -> None:
+    """What Faust does at the end of a change, as far as it concerns the flow."""
+    consumer.resumable = consumer.settled
+    await consumer.app.on_rebalance_complete.send()
+    consumer.resume_flow()
+
+
 def test_who_had_no_partitions_stops_to_read_as_well_while_they_change_hands(
     consumer: Any, monkeypatch: Any
 ) -> None:
