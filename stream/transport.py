@@ -1,12 +1,13 @@
 """Faust's Kafka transport with a consumer that loses nothing and waits for nothing.
 
 While partitions change hands, nothing may be read: what is read meanwhile is thrown away, and
-before the partitions are given free the consumer goes back to what is committed. Faust leaves three
+before the partitions are given free the consumer goes back to what is committed. Faust leaves four
 gaps, in each of which messages are passed over for good:
 
 - It stops to read only where it has partitions to lose. A worker that had none reads on while it
   is given some, and the buffers are emptied after it went back.
 - A poll that began before may read on from where it went back to.
+- Where nothing is committed yet, it does not go back at all.
 - When partitions change hands twice in a row, the end of the first time sets off what the second
   time has stopped.
 
@@ -24,6 +25,7 @@ Alerts came up to 2.6 seconds after their requests.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import faust
@@ -49,6 +51,18 @@ class _Thread(AIOKafkaConsumerThread):
         # Faust has no setting for it
         consumer._fetch_max_wait_ms = int(1e3 * WAIT_SECONDS)
         return consumer
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        found: Mapping[TP, int] = await self.call_thread(self._go_back)
+        return found
+
+    async def _go_back(self) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        offsets: Mapping[TP, int] = await consumer.seek_to_committed()
+        # aiokafka leaves those alone, wherever they stand
+        if unknown := [place for place, offset in offsets.items() if not offset]:
+            await consumer.seek_to_beginning(*unknown)
+        return offsets
 
 
 class _Consumer(Consumer):
