@@ -22,13 +22,17 @@ def consumer() -> Iterator[Any]:
     engine = Engine(settings)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app = build_app(settings, engine)
 
     async def nothing(*_: Any) -> None: ...
 
-    consumer = app.transport.create_consumer(
-        nothing, on_partitions_revoked=nothing, on_partitions_assigned=nothing
-    )
+    async def made() -> Any:
+        app = build_app(settings, engine)
+        return app.transport.create_consumer(
+            nothing, on_partitions_revoked=nothing, on_partitions_assigned=nothing
+        )
+
+    # within its loop: Faust would otherwise take the one of another test
+    consumer = run(made())
     yield consumer
     consumer._thread.thread_loop.close()
     loop.run_until_complete(engine.stop())
