@@ -30,7 +30,7 @@ from detector.errors import BaselineError, DimensionError, SketchError
 from detector.features import CHUNK_ROWS, Float32, Int64
 from detector.repeats import UInt64, row_digests
 
-__all__ = ["SEGMENT_ROWS", "Extraction", "ExtractionMonitor"]
+__all__ = ["SEGMENT_ROWS", "Extraction", "ExtractionMonitor", "segments"]
 
 REMEMBERED = 64
 """Queries of a client that new ones are compared with."""
@@ -44,6 +44,15 @@ SEGMENT_ROWS = 1024
 """Rows of the stream between two looks at how many clients are kept."""
 
 _MAGIC = b"LWX2"
+
+
+def segments(seen: int, count: int) -> Iterator[slice]:
+    """Cut `count` rows that follow `seen` ones where segments of the stream end."""
+    first = 0
+    while first < count:
+        end = min(count, first + SEGMENT_ROWS - (seen + first) % SEGMENT_ROWS)
+        yield slice(first, end)
+        first = end
 
 
 class Extraction(NamedTuple):
@@ -235,14 +244,11 @@ class ExtractionMonitor:
 
     def _parts(self, count: int) -> Iterator[slice]:
         """Cut where clients are forgotten: always at the same rows of the stream."""
-        first = 0
-        while first < count:
-            end = min(count, first + SEGMENT_ROWS - self._seen % SEGMENT_ROWS)
-            yield slice(first, end)
-            self._seen += end - first
+        for part in segments(self._seen, count):
+            yield part
+            self._seen += part.stop - part.start
             if not self._seen % SEGMENT_ROWS:
                 self._forget()
-            first = end
 
     def _forget(self) -> None:
         newest_first = sorted(self._clients.items(), key=lambda item: -item[1].last_row)

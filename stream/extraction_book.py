@@ -8,12 +8,12 @@ but the first happens where a segment of the lane's rows ends, whatever the batc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from detector import Baseline, Extraction, ExtractionMonitor, Requests
-from detector.extraction import SEGMENT_ROWS
+from detector.extraction import SEGMENT_ROWS, segments
 from detector.features import Float32, Int64
 
 from .alerts import Alert
@@ -61,7 +61,7 @@ class ExtractionBook:
     ) -> list[AlertAtRow]:
         """Take checked rows in (see `Baseline.rows`); return the alerts that changed, in order."""
         changed: list[AlertAtRow] = []
-        for part in self._segments(len(rows)):
+        for part in segments(self.monitor.rows_seen, len(rows)):
             alarms = self.monitor.push(
                 rows[part],
                 predicted[part],
@@ -76,13 +76,6 @@ class ExtractionBook:
             if not self.monitor.rows_seen % SEGMENT_ROWS:
                 changed += [AlertAtRow(part.stop - 1, alert) for alert in self._judge()]
         return changed
-
-    def _segments(self, count: int) -> Iterator[slice]:
-        first = 0
-        while first < count:
-            room = SEGMENT_ROWS - self.monitor.rows_seen % SEGMENT_ROWS
-            yield slice(first, min(count, first + room))
-            first += room
 
     def _alarm(self, alarm: Extraction, back: int, row: int, requests: Requests) -> Alert | None:
         """Take note of an alarm; an alert if it is the client's first."""
