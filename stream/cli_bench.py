@@ -28,10 +28,10 @@ Benchmark = Callable[[Path, Callable[[str], None]], dict[str, float]]
 )
 def bench(names: tuple[str, ...], json_file: Path | None) -> None:
     """Measure NAMES, all by default: core, growth, peers, recording, offline, state,
-    merging, replaying, worker, latency, overhead.
+    merging, device, replaying, worker, latency, overhead.
 
     Nothing else should run on the machine. The last four start a Kafka of their own; peers needs
-    `make peers`, overhead the extra `bench`, and both are left out without.
+    `make peers`, overhead the extra `bench`, device a CUDA device: each is left out without.
     """
     need_extra("pyarrow")
     use_one_thread()
@@ -63,6 +63,7 @@ def bench(names: tuple[str, ...], json_file: Path | None) -> None:
 
 def _benchmarks() -> dict[str, Benchmark]:
     from .bench.core import core, growth, peers
+    from .bench.device import device
     from .bench.inference import overhead
     from .bench.kafka import replaying
     from .bench.latency import latency
@@ -72,7 +73,7 @@ def _benchmarks() -> dict[str, Benchmark]:
 
     every = (
         core, growth, peers, recording, offline, state, merging,
-        replaying, worker, latency, overhead,
+        device, replaying, worker, latency, overhead,
     )  # fmt: skip
     return {benchmark.__name__: benchmark for benchmark in every}
 

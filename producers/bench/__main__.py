@@ -1,4 +1,4 @@
-"""``python -m producers.bench BOOTSTRAP_SERVERS``: prints the figures as JSON."""
+"""``python -m producers.bench BOOTSTRAP_SERVERS SECONDS [DEVICE]``: prints the figures as JSON."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ import sys
 from producers.bench.overhead import overhead
 
 if __name__ == "__main__":
-    json.dump(overhead(sys.argv[1], float(sys.argv[2])), sys.stdout)
+    json.dump(overhead(sys.argv[1], float(sys.argv[2]), *sys.argv[3:]), sys.stdout)

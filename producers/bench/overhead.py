@@ -19,7 +19,7 @@ LAYERS = r"^layer[134]$"
 TOPIC = "activations"
 
 
-def overhead(bootstrap_servers: str, seconds: float) -> dict[str, float]:
+def overhead(bootstrap_servers: str, seconds: float, device: str = "cpu") -> dict[str, float]:
     """Time of a forward pass of 16 pictures, bare and watched; half of the passes each.
 
     Parameters
@@ -28,6 +28,8 @@ def overhead(bootstrap_servers: str, seconds: float) -> dict[str, float]:
         A real Kafka with a topic ``activations``.
     seconds : float
         How long to measure.
+    device : str
+        Where the model runs, as torch names it.
 
     Returns
     -------
@@ -40,8 +42,8 @@ def overhead(bootstrap_servers: str, seconds: float) -> dict[str, float]:
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = resnet18(weights=None).eval()
-    pictures = torch.randn(BATCH, 3, 224, 224)
+    model = resnet18(weights=None).eval().to(device)
+    pictures = torch.randn(BATCH, 3, 224, 224, device=device)
     bare: list[float] = []
     watched: list[float] = []
     with (
@@ -75,7 +77,7 @@ def _warm_up(model: Any, pictures: torch.Tensor) -> None:
 
 def _bare(model: Any, pictures: torch.Tensor) -> float:
     started = time.perf_counter()
-    model(pictures).argmax(1).numpy()
+    model(pictures).argmax(1).cpu().numpy()
     return time.perf_counter() - started
 
 
@@ -86,7 +88,7 @@ def _watched(
     with ExitStack() as stack:
         activations = stack.enter_context(capture(model, include_regex=LAYERS))
         started = time.perf_counter()
-        predicted = model(pictures).argmax(1).numpy()
+        predicted = model(pictures).argmax(1).cpu().numpy()
         ids = [f"{number}-{row}" for row in range(len(pictures))]
         publisher.publish(activations.read(), predicted, request_ids=ids)
         return time.perf_counter() - started

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from stream.broker import KafkaBroker
 from stream.settings import Settings
 from stream.topics import create_topics
@@ -27,12 +29,21 @@ def overhead(folder: Path, say: Callable[[str], None], seconds: float = 90.0) ->
     with KafkaBroker() as broker:
         asyncio.run(create_topics(Settings(bootstrap_servers=broker.bootstrap_servers)))
         say(f"forward passes, {seconds:g} s")
-        done = subprocess.run(
-            [sys.executable, "-m", "producers.bench", broker.bootstrap_servers, str(seconds)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
+        found = _watched(broker.bootstrap_servers, seconds, "cpu")
+        if torch.cuda.is_available():
+            say(f"forward passes on a CUDA device, {seconds:g} s")
+            there = _watched(broker.bootstrap_servers, seconds, "cuda")
+            found |= {f"cuda_{name}": figure for name, figure in there.items()}
+    return found
+
+
+def _watched(bootstrap_servers: str, seconds: float, device: str) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-m", "producers.bench", bootstrap_servers, str(seconds), device],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     found: dict[str, float] = json.loads(done.stdout)
     return found

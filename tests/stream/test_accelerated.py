@@ -1,5 +1,7 @@
 """Feature maps with torch: the decisions are those of numpy, within a stated tolerance."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,15 @@ def test_decisions_are_those_of_numpy(baseline: Baseline, device: str, shift: fl
     assert any(d.alarm for d in ours) == bool(shift)
     scores = np.array([[d.score for d in side] for side in (ours, theirs)])
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_other_processes_get_it_whole(baseline: Baseline, device: str) -> None:
+    moved = accelerated(baseline, torch.device(device))
+    there = pickle.loads(pickle.dumps(moved))
+    rows, predicted = baseline.rows(*draw(300, 5))
+    assert there.elsewhere is not None
+    assert np.array_equal(there.features(rows, predicted).psi, moved.features(rows, predicted).psi)
 
 
 def test_with_a_single_class_it_agrees_as_well() -> None:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from stream.bench.core import core
+from stream.bench.device import device
 from stream.bench.kafka import replaying
 from stream.bench.machine import machine
 from stream.bench.merging import merging
@@ -42,6 +43,13 @@ def test_offline_decisions_are_measured(tmp_path: Path) -> None:
     assert min(found.values()) > 100
 
 
+def test_feature_maps_elsewhere_are_measured(tmp_path: Path) -> None:
+    found = device(tmp_path, quiet, "cpu", requests=300, widths=(32,))
+    assert found["largest_grid_steps_apart_width_32"] <= 1
+    assert len(found) == 3 + 2 * 2 * 2
+    assert found["features_device_microseconds_width_32_batch_128"] > 0
+
+
 @pytest.mark.broker
 def test_replay_recorder_and_worker_are_measured_on_a_real_broker(tmp_path: Path) -> None:
     found = replaying(tmp_path, quiet, count=600)
@@ -59,7 +67,7 @@ def test_figures_name_their_machine(tmp_path: Path) -> None:
 def test_unknown_benchmarks_are_refused_with_the_known_ones(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", "nonsense"])
     assert result.exit_code == 2
-    assert "recording, offline, state, merging, replaying" in result.stderr
+    assert "recording, offline, state, merging, device, replaying" in result.stderr
 
 
 def test_traffic_is_the_same_each_time_and_its_ids_differ() -> None:
