@@ -31,7 +31,6 @@ __all__ = [
     "flag_quality",
     "hour_rows",
     "hours_difference",
-    "patterns",
 ]
 
 COPIER = "copier"
@@ -158,11 +157,6 @@ def false_alerts(seen: Seen, truth: Truth, window: int) -> list[str]:
         if not truth.bad[max(0, at + 1 - window) : at + 1].any():
             found.append(alert["id"])
     return found
-
-
-def patterns(seen: Seen) -> dict[str, str]:
-    """How each alert names what it saw, by its id."""
-    return {alert["id"]: alert["pattern"] for alert in fired(seen.outputs)}
 
 
 def flag_quality(seen: Seen, truth: Truth) -> dict[str, Any]:
