@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from detector.baseline import Baseline
 from detector.calibration import Progress
@@ -353,7 +352,6 @@ _STEPS: dict[Measure, Callable[[_Material], int]] = {
 
 def auroc(clean: Features, attack: Features) -> float:
     """Probability that an attack's p-value is below a clean request's (ties count half)."""
-    scores = np.concatenate([-attack.p_values[:, 0], -clean.p_values[:, 0]])
-    rank_sum = rankdata(scores)[: len(attack)].sum()
-    pairs = len(attack) * len(clean)
-    return float((rank_sum - len(attack) * (len(attack) + 1) / 2) / pairs)
+    others, own = np.sort(clean.p_values[:, 0]), attack.p_values[:, 0]
+    below, upto = (np.searchsorted(others, own, side) for side in ("left", "right"))
+    return 1.0 - float((below + upto).mean()) / (2 * len(others))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import kstwo
 
 from detector.baseline import Baseline
 from detector.decision import Decision, decide
@@ -141,6 +140,9 @@ def kolmogorov_smirnov(p_values: Float64, ranked: int, compared: int) -> tuple[f
         Baseline rows m that decide how exact they are: the test is one of two samples, of an
         effective size of ``n m / (n + m)``.
     """
+    # here, for its import takes a third of a second, which no worker needs to wait for
+    from scipy.stats import kstwo
+
     values, counts = np.unique(p_values, return_counts=True)
     n = len(p_values)
     upto = np.cumsum(counts) / n

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from detector.baseline import Baseline
 from detector.calibration import window_blocks
@@ -165,8 +165,8 @@ class RunLengthEstimate:
         """
         if not self.requests:
             return None, None
-        most = float(chi2.ppf(0.975, 2 * self.alarms + 2)) / 2.0
-        least = float(chi2.ppf(0.025, 2 * self.alarms)) / 2.0 if self.alarms else 0.0
+        most = float(gammaincinv(self.alarms + 1, 0.975))
+        least = float(gammaincinv(self.alarms, 0.025)) if self.alarms else 0.0
         return self.requests / most, self.requests / least if least else None
 
     def as_dict(self) -> dict[str, object]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.distance import cdist
 
 from detector.errors import DimensionError
 from detector.features import Float64
@@ -14,6 +13,8 @@ from detector.features import Float64
 
 def gaussian_kernel(x: ArrayLike, y: ArrayLike, bandwidths: ArrayLike) -> Float64:
     """Mean of Gaussian kernels ``exp(-d^2 / (2 b^2))`` [n, m] between rows [n, d] and [m, d]."""
+    from scipy.spatial.distance import cdist  # here, for no worker needs it
+
     squared = cdist(np.asarray(x, np.float64), np.asarray(y, np.float64), "sqeuclidean")
     kernels = [np.exp(-squared / (2.0 * b * b)) for b in np.atleast_1d(np.asarray(bandwidths))]
     return np.asarray(np.mean(kernels, axis=0))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.signal import lfilter
 
 from detector.errors import DimensionError, NotFiniteError, TooFewRowsError, UnseenClassError
 from detector.features import Float32, Float64, Int64
@@ -174,6 +173,9 @@ def sum_of_kernels(squared: Float32, n: int) -> Float32:
 
 def wild_process(n: int, bootstraps: int, rng: np.random.Generator) -> Float32:
     """Independent centred processes [n, bootstraps] of variance one, nearly uncorrelated."""
+    # here, for its import takes a third of a second, which no worker needs to wait for
+    from scipy.signal import lfilter
+
     correlation = float(np.exp(-1.0 / WILD_LENGTH))
     scale = np.float32(np.sqrt(1.0 - correlation**2))
     noise = scale * rng.standard_normal((n, bootstraps), dtype=np.float32)

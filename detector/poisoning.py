@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.stats import betabinom
 
 from detector.features import Float64, Int64
 from detector.unimodality import UniformNull, minor_mode
@@ -89,6 +88,9 @@ def _contradicted(layer: WithinClass, groups: list[int]) -> list[Suspicion]:
     How many a clean class has, the other classes say: the null is the beta-binomial distribution
     of a count, given theirs.
     """
+    # here, for its import takes a third of a second, which no worker needs to wait for
+    from scipy.stats import betabinom
+
     rows = {group: _contradicting(layer, group) for group in groups}
     sizes = {group: len(layer.rows_of(group)) for group in groups}
     total, everything = sum(map(len, rows.values())), sum(sizes.values())
