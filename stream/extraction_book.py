@@ -52,6 +52,11 @@ class ExtractionBook:
         # row of the lane of each client's newest alarm
         self._alarmed: dict[str, int] = {}
 
+    @property
+    def firing(self) -> int:
+        """Clients whose alert is firing."""
+        return len(self._alerts)
+
     def take(
         self,
         rows: Float32,

@@ -57,6 +57,7 @@ class LaneGauges(Collector):
         for key, report in list(self._lanes.items()):
             lane = [key.model, key.version, str(key.partition)]
             families["firing"].add_metric(lane, float(report.firing))
+            families["clients"].add_metric(lane, float(report.clients))
             if report.newest_ns:
                 age = (self._clock_ns() - report.newest_ns) / 1e9
                 families["age"].add_metric(lane, age)
@@ -75,6 +76,7 @@ class LaneGauges(Collector):
 
         return {
             "firing": gauge("alert_firing", "1 while the alert of the lane is firing, else 0."),
+            "clients": gauge("suspected_clients", "Clients who seem to copy the model."),
             "age": gauge("event_time_age_seconds", "Age of the newest event time of the lane."),
             "score": gauge("score", "Score of the newest window: the highest that decides."),
             "threshold": gauge("threshold", "Score from which a window exceeds."),

@@ -29,7 +29,9 @@ class LaneReport:
     newest_ns : int
         Largest event time, nanoseconds since 1970; 0 before the first row.
     firing : bool
-        Whether its alert is firing.
+        Whether its alert is firing, the one of its windows.
+    clients : int
+        Clients who have an alert of their own that is firing.
     """
 
     key: LaneKey
@@ -40,6 +42,7 @@ class LaneReport:
     newest: Decision | None
     newest_ns: int
     firing: bool
+    clients: int
 
     @classmethod
     def of(
@@ -55,6 +58,7 @@ class LaneReport:
             lane.newest,
             lane.hours.newest_ns,
             lane.alerts.alert is not None,
+            lane.extraction.firing if lane.extraction else 0,
         )
 
 

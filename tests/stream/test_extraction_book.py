@@ -17,6 +17,7 @@ from stream.errors import StateError
 from stream.events import alert_record
 from stream.hours import HourPart
 from stream.lane import AlertChange, Lane, LaneKey, Output
+from stream.metrics import LaneReport
 from stream.policy import Policy
 from stream.settings import Settings
 
@@ -102,6 +103,19 @@ def test_a_copier_raises_one_alert_that_goes_on_and_resolves(
     assert again.peak["offsets"] == [[0, fired.peak["offsets"][0][1], 3]]
     assert resolved.peak == again.peak
     assert fired.severity == "warning"
+
+
+def test_metrics_count_the_copier_while_his_alert_is_firing(
+    baseline: Baseline, policy: Policy, requests: Any
+) -> None:
+    lane, counted = Lane(KEY, baseline, policy), []
+    for offset, batch in enumerate(TRAFFIC.messages(requests, [])):
+        alerts = [alert.status for alert in about_clients(lane.take(batch, offset))]
+        counted.append((alerts, LaneReport.of(lane).clients))
+    assert counted[0] == ([], 0)
+    firing = [count for alerts, count in counted if alerts == ["firing"]]
+    assert firing == [1, 1]
+    assert counted[-1][1] == 0
 
 
 def test_the_event_has_the_members_of_every_alert(

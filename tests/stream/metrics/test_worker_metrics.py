@@ -64,8 +64,8 @@ def processor(metrics: WorkerMetrics, baselines_folder: str, policy: Policy) -> 
     )
 
 
-def report(model: str, judged: bool = True, rows: int = 1) -> LaneReport:
-    return LaneReport(LaneKey(model, "1", 0), judged, rows, 0, 0, None, 0, False)
+def report(model: str, judged: bool = True, rows: int = 1, clients: int = 0) -> LaneReport:
+    return LaneReport(LaneKey(model, "1", 0), judged, rows, 0, 0, None, 0, False, clients)
 
 
 def test_rows_and_windows_are_counted_as_they_are_judged(
@@ -170,6 +170,17 @@ def test_judged_models_beyond_the_bound_are_counted_together(metrics: WorkerMetr
     assert rows[frozenset({("model", "other"), ("version", "")})] == 60
     firing = [name for name, _ in read(metrics) if name == "alert_firing"]
     assert len(firing) == MOST_NAMES
+
+
+def test_clients_who_seem_to_copy_the_model_are_numbers_and_no_names(
+    metrics: WorkerMetrics,
+) -> None:
+    for clients in (0, 2):
+        metrics.lane(report("signs", clients=clients))
+        series = read(metrics)
+        lane = {"model": "signs", "version": "1", "partition": "0"}
+        assert value(series, "suspected_clients", **lane) == clients
+        assert value(series, "alert_firing", **lane) == 0
 
 
 def test_waiting_and_readiness_follow_the_health(metrics: WorkerMetrics, health: Health) -> None:
