@@ -4,12 +4,52 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
+from math import inf
 
 import structlog
 
 from .settings import Settings
 
-__all__ = ["configure_logs"]
+__all__ = ["OnceInAWhile", "configure_logs"]
+
+OURS = "latentwatch"
+
+QUIET_SECONDS = 10.0
+"""aiokafka tells of every attempt to reach a broker that is away: a hundred lines a second."""
+
+MOST_TEMPLATES = 1_000
+"""Kinds of messages that are told apart; they are as many as the libraries have log calls."""
+
+
+class OnceInAWhile(logging.Filter):
+    """Lets each kind of message of libraries through once in ten seconds, then with their number.
+
+    What is of one kind has the same logger, level and template. Our own events all go through.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        # when each kind was let through, and how many were not since
+        self._let_through: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is told; it then says how many like it were not."""
+        if record.name.partition(".")[0] == OURS:
+            return True
+        kind, now = (record.name, record.levelno, str(record.msg)), self._clock()
+        last, hidden = self._let_through.get(kind, (-inf, 0))
+        if now - last < QUIET_SECONDS:
+            self._let_through[kind] = last, hidden + 1
+            return False
+        if len(self._let_through) >= MOST_TEMPLATES:
+            self._let_through.clear()
+        self._let_through[kind] = now, 0
+        if hidden:
+            record.msg, record.args = f"{record.getMessage()} (and {hidden:,} more like it)", ()
+        return True
 
 
 def configure_logs(settings: Settings) -> None:
@@ -32,6 +72,7 @@ def configure_logs(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(OnceInAWhile())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -41,4 +82,4 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("latentwatch").setLevel(settings.log_level)
+    logging.getLogger(OURS).setLevel(settings.log_level)
