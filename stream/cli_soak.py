@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def soak(
         raise click.ClickException(
             f"this needs {', '.join(missing)}: pip install 'latentwatch[demo,record]'"
         )
+    # aiokafka warns of a broker that is away, which here is meant
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     use_one_thread()
     from .soak.report import differences, markdown, tables
     from .soak.suites import Knobs
