@@ -81,20 +81,12 @@ class Extraction(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Client:
-    """What is kept of a client."""
+class Retries:
+    """Tells which queries of a client equal one of his last to the bit."""
 
-    memory: Float32
     digests: dict[int, None] = field(default_factory=dict)
-    evidence: float = 0.0
-    product: float = 0.0
-    """Of the wagers since the likeliest beginning; a new beginning where it is below one."""
-    queries: int = 0
-    first_offset: int = 0
-    first_event_time_ns: int = 0
-    last_row: int = 0
 
-    def repeats(self, digest: int) -> bool:
+    def has(self, digest: int) -> bool:
         """Whether a query is a retry; takes note of it if not."""
         if digest in self.digests:
             return True
@@ -102,6 +94,21 @@ class _Client:
         if len(self.digests) > REPEATS_WITHIN:
             del self.digests[next(iter(self.digests))]
         return False
+
+
+@dataclass(slots=True)
+class _Client:
+    """What is kept of a client."""
+
+    memory: Float32
+    retries: Retries = field(default_factory=Retries)
+    evidence: float = 0.0
+    product: float = 0.0
+    """Of the wagers since the likeliest beginning; a new beginning where it is below one."""
+    queries: int = 0
+    first_offset: int = 0
+    first_event_time_ns: int = 0
+    last_row: int = 0
 
     def facts(self) -> list[Any]:
         """Plain values of all but the arrays."""
@@ -263,7 +270,7 @@ class ExtractionMonitor:
                 continue
             client = self._clients.setdefault(name, _Client(empty))
             client.last_row = self._seen + row - part.start
-            if not client.repeats(digest):
+            if not client.retries.has(digest):
                 found.setdefault(name, []).append(row)
         fresh = {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
         ranks = self._ranks(fresh, queries)
@@ -328,7 +335,7 @@ class ExtractionMonitor:
                 "baseline": self.baseline.sha256,
                 "seen": self._seen,
                 "clients": [
-                    [name, len(c.memory), len(c.digests), *c.facts()]
+                    [name, len(c.memory), len(c.retries.digests), *c.facts()]
                     for name, c in self._clients.items()
                 ],
             }
@@ -338,7 +345,7 @@ class ExtractionMonitor:
             for client in self._clients.values()
             for array in (
                 client.memory.astype("<i2").tobytes(),
-                np.array(list(client.digests), dtype="<u8").tobytes(),
+                np.array(list(client.retries.digests), dtype="<u8").tobytes(),
             )
         ]
         body = b"".join([struct.pack("<I", len(header)), header, *arrays])
@@ -375,7 +382,7 @@ class ExtractionMonitor:
         width = self.baseline.queries.dimensions
         memory = arrays.take("<i2", remembered * width).reshape(remembered, width)
         known = dict.fromkeys(arrays.take("<u8", digests).tolist())
-        return name, _Client(memory.astype(np.float32), known, *facts)
+        return name, _Client(memory.astype(np.float32), Retries(known), *facts)
 
 
 class _Reader:

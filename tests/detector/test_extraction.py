@@ -18,6 +18,7 @@ from detector import (
     UnseenClassError,
 )
 from detector.extraction import DISCOUNT, REMEMBERED, SEGMENT_ROWS
+from detector.extraction_trace import trace
 from detector.queries import DIRECTIONS, LARGEST, REFERENCE_ROWS, STEPS, QueryReference
 
 CLASSES, WIDTH = 6, 24
@@ -265,3 +266,32 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(baseline: Baseline) ->
         ExtractionMonitor(baseline, average_run_length=0.5)
     with pytest.raises(BaselineError, match="most_clients"):
         ExtractionMonitor(baseline, average_run_length=1_000, most_clients=0)
+
+
+@pytest.mark.parametrize("limit", [1e3, 1e9])
+def test_a_trace_has_the_evidence_of_the_monitor_after_each_query(
+    baseline: Baseline, limit: float
+) -> None:
+    rows, predicted = stolen(4, 4, 0.1, seed=5)
+    rows, predicted = np.insert(rows, 9, rows[3], axis=0), np.insert(predicted, 9, predicted[3])
+    raw, classes = baseline.rows({"early": rows[:, :4], "deep": rows}, predicted)
+    found = trace(baseline, raw, classes, limit)
+    monitor, expected = ExtractionMonitor(baseline, average_run_length=limit), []
+    for row in range(len(rows)):
+        update(monitor, rows[row : row + 1], predicted[row : row + 1], ["mallory"])
+        expected.append(monitor.evidence["mallory"])
+    assert found.evidence.tolist() == expected
+    assert max(expected) > 1e3
+    # neither the first query nor a retry says anything
+    assert np.flatnonzero(np.isnan(found.p_values)).tolist() == [0, 9]
+    assert 0.0 < np.nanmin(found.p_values) < 0.05
+    assert np.nanmax(found.p_values) <= 1.0
+
+
+def test_a_trace_of_nothing_is_empty(baseline: Baseline) -> None:
+    nothing = trace(baseline, *baseline.rows(*_layers(*draw(0, 1))), threshold=1e3)
+    assert len(nothing.evidence) == len(nothing.p_values) == 0
+
+
+def _layers(rows: np.ndarray, predicted: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    return {"early": rows[:, :4], "deep": rows}, predicted
