@@ -20,8 +20,8 @@ class Trace(NamedTuple):
     Parameters
     ----------
     p_values : float64 [n]
-        How near a query is to the client's earlier ones, among the reference rows of its class: small
-        where it is nearer. NaN for his first query and for retries, which are not judged.
+        How near a query is to the client's earlier ones, among the reference rows of its class:
+        small where it is nearer. NaN for his first query and for retries, which are not judged.
     evidence : float64 [n]
         R after the query.
     """

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from detector import Baseline
 
-    from .investigate import AlertEvent, MessageSource
+    from .investigate import AnyAlert, MessageSource
+    from .investigate.report import Report
     from .investigate.separation import Separation
     from .recording import Recording
     from .settings import Settings
@@ -215,12 +216,12 @@ def inspect(
     """Write a report on the alert ALERT_ID, whose beginning is enough.
 
     The alert and exactly the requests of its window are read back from Kafka, or from a recording,
-    and judged again: the report says whether T and E are the alert's.
+    and judged again: the report says whether T and E are the alert's. Of a client who seems to copy
+    the model it shows the queries, and how the evidence grew.
     """
     need_extra("pyarrow", "matplotlib", "sklearn", "jinja2")
     use_one_thread()
-    from .investigate import judge_again, rows_around
-    from .investigate.report import make_report, refuse_overwriting, write_report
+    from .investigate.report import refuse_overwriting, write_report
     from .pictures import InputPictures
     from .security.connection import check_connection
 
@@ -233,12 +234,12 @@ def inspect(
     with console.status("reading the alert") as status:
         alert = _alert(alert_id, alerts_file, settings)
         baseline = _baseline(alert, settings)
-        status.update("reading its requests")
+        status.update("reading its requests and judging them again")
         source = _source(alert, recording, settings)
-        judged = judge_again(rows_around(source, alert, baseline), alert, baseline)
-        status.update("drawing")
-        report = make_report(
-            judged,
+        report = _report(
+            alert,
+            baseline,
+            source,
             origin=source.name,
             recording=recording,
             baseline_rows=_rows(baseline_rows, baseline) if baseline_rows else None,
@@ -248,7 +249,21 @@ def inspect(
     click.echo(f"wrote {write_report(report, out)}")
 
 
-def _alert(alert_id: str, path: Path | None, settings: Settings) -> AlertEvent:
+def _report(alert: AnyAlert, baseline: Baseline, source: MessageSource, **options: Any) -> Report:
+    from .investigate import ClientAlert, judge_again, rows_around
+
+    if isinstance(alert, ClientAlert):
+        from .investigate.client import judge_client
+        from .investigate.client_report import make_client_report
+
+        return make_client_report(judge_client(source, alert, baseline), **options)
+    from .investigate.report import make_report
+
+    judged = judge_again(rows_around(source, alert, baseline), alert, baseline)
+    return make_report(judged, **options)
+
+
+def _alert(alert_id: str, path: Path | None, settings: Settings) -> AnyAlert:
     if path is not None:
         from .investigate import alert_in_file
 
@@ -258,7 +273,7 @@ def _alert(alert_id: str, path: Path | None, settings: Settings) -> AlertEvent:
     return alert_in_kafka(alert_id, settings)
 
 
-def _source(alert: AlertEvent, recording: str | None, settings: Settings) -> MessageSource:
+def _source(alert: AnyAlert, recording: str | None, settings: Settings) -> MessageSource:
     lane = (alert.model, alert.version, alert.partition)
     if recording is not None:
         from .investigate.recorded import RecordedMessages
@@ -269,7 +284,7 @@ def _source(alert: AlertEvent, recording: str | None, settings: Settings) -> Mes
     return KafkaMessages(settings, *lane)
 
 
-def _baseline(alert: AlertEvent, settings: Settings) -> Baseline:
+def _baseline(alert: AnyAlert, settings: Settings) -> Baseline:
     """The very baseline that judged the alert's window."""
     from detector import Baseline
 

@@ -13,8 +13,6 @@ __all__ = ["alert_commands"]
 def alert_commands(alert: Alert, recording: str) -> dict[str, str]:
     """``inspect`` of an alert, and two ways to ``replay`` the hours that it lasted.
 
-    There is nothing to ``inspect`` of an alert that is about a client.
-
     Parameters
     ----------
     alert : Alert
@@ -25,7 +23,7 @@ def alert_commands(alert: Alert, recording: str) -> dict[str, str]:
     part = ["--model", alert.model, "--model-version", alert.version, *_hours(alert)]
     inspect = ["latentwatch", "inspect", name, "--out", f"./alert-{name}"]
     return {
-        **({"inspect": shlex.join(inspect)} if alert.client is None else {}),
+        "inspect": shlex.join(inspect),
         "replay_offline": shlex.join(
             ["latentwatch", "replay", recording, *part, "--offline", "--out", f"./replayed-{name}"]
         ),

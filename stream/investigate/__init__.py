@@ -3,7 +3,7 @@
 Needs the extra ``record``.
 """
 
-from .alert import AlertEvent, alert_in_file, newest_alert
+from .alert import AlertEvent, AnyAlert, ClientAlert, alert_in_file, newest_alert
 from .errors import InvestigationError
 from .lane_rows import LaneRows, MessageSource, rows_around
 from .suspicion import Suspicion, SuspiciousRequest, weigh
@@ -11,6 +11,8 @@ from .window import Judged, judge_again
 
 __all__ = [
     "AlertEvent",
+    "AnyAlert",
+    "ClientAlert",
     "InvestigationError",
     "Judged",
     "LaneRows",

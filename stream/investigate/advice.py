@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from .alert import AlertEvent
+from .alert import AlertEvent, AnyAlert
 from .suspicion import Suspicion
 
-__all__ = ["Step", "next_steps"]
+__all__ = ["KEEP", "Step", "next_steps", "replay_command"]
 
 MOST_OF = 0.8
 """Share of the suspicious requests from which one sender or class is worth a word."""
@@ -33,11 +33,17 @@ def next_steps(alert: AlertEvent, suspicion: Suspicion, recording: str | None) -
         Where the requests were read from, if not from Kafka.
     """
     steps = _drift if alert.pattern == "drift" else _adversarial
-    keep = [] if recording else [Step(_KEEP, "latentwatch record --out ./recording --until-end")]
-    return [*_who(suspicion), *keep, *steps(alert, recording or "./recording")]
+    return [
+        *_who(suspicion),
+        *([] if recording else [KEEP]),
+        *steps(alert, recording or "./recording"),
+    ]
 
 
-_KEEP = "Keep the traffic before Kafka's retention deletes it."
+KEEP = Step(
+    "Keep the traffic before Kafka's retention deletes it.",
+    "latentwatch record --out ./recording --until-end",
+)
 
 
 def _who(suspicion: Suspicion) -> list[Step]:
@@ -77,7 +83,7 @@ def _adversarial(alert: AlertEvent, recording: str) -> list[Step]:
         ),
         Step(
             "Judge the recorded traffic again, without a broker, and see where it began.",
-            _replay(alert, recording),
+            replay_command(alert, recording),
         ),
         Step(
             "See whether a single layer would have shown it earlier (a clean recording first).",
@@ -96,7 +102,7 @@ def _drift(alert: AlertEvent, recording: str) -> list[Step]:
         ),
         Step(
             "Judge the recorded traffic again, without a broker, and see when it began.",
-            _replay(alert, recording),
+            replay_command(alert, recording),
         ),
         Step(
             "If the change is meant to stay: fit a baseline on validation data that has it, and "
@@ -107,7 +113,8 @@ def _drift(alert: AlertEvent, recording: str) -> list[Step]:
     ]
 
 
-def _replay(alert: AlertEvent, recording: str) -> str:
+def replay_command(alert: AnyAlert, recording: str) -> str:
+    """Judges the recorded traffic of the alert's model version again."""
     return (
         f"latentwatch replay {shlex.quote(recording)} --offline --out ./replayed "
         f"--model {alert.model} --model-version {alert.version}"

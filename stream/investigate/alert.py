@@ -12,7 +12,7 @@ import orjson
 
 from .errors import InvestigationError
 
-__all__ = ["AlertEvent", "alert_in_file", "newest_alert"]
+__all__ = ["AlertEvent", "AnyAlert", "ClientAlert", "alert_in_file", "newest_alert", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +64,12 @@ class AlertEvent:
     baseline_sha256: str
 
     @classmethod
-    def parse(cls, event: bytes, where: str) -> AlertEvent:
-        """Read a CloudEvent of the alerts topic; `InvestigationError` on anything else."""
-        try:
-            data = orjson.loads(event)["data"]
-            if data["pattern"] == "extraction":
-                raise InvestigationError(_about_client(data))
-            return cls._of(data)
-        except InvestigationError:
-            raise
-        except (ValueError, LookupError, TypeError) as error:
-            raise InvestigationError(
-                f"{where} holds an event that is no alert of this version ({error!r}): give alerts "
-                "as the worker publishes them, one CloudEvent a line"
-            ) from error
-
-    @classmethod
-    def _of(cls, data: dict[str, Any]) -> AlertEvent:
-        window = data["window"]
-        (place,) = window["offsets"]
-        plain = (
-            "id status severity pattern model version partition fired_at score threshold p_value "
-            "average_run_length contamination contamination_lower_bound baseline_sha256"
-        )
+    def of(cls, data: dict[str, Any]) -> AlertEvent:
+        """Of the event's data."""
+        plain = "pattern p_value contamination contamination_lower_bound"
         return cls(
+            **_common(data),
             **{name: data[name] for name in plain.split()},
-            requests=window["requests"],
-            first_offset=place["first"],
-            last_offset=place["last"],
-            first_ns=nanoseconds(window["first_event_time"]),
-            last_ns=nanoseconds(window["last_event_time"]),
             statistics=data["layers"],
         )
 
@@ -103,14 +79,94 @@ class AlertEvent:
         return f"{self.model}/{self.version} on partition {self.partition}"
 
 
-def _about_client(data: dict[str, Any]) -> str:
-    (place,) = data["window"]["offsets"]
-    return (
-        f"alert {data['id'][:12]} is about the client {str(data['client'])!r}, and has no window "
-        f"to report on: look at the requests of this client among messages {place['first']} to "
-        f"{place['last']} of partition {place['partition']}; a recording has them in the column "
-        "client"
+@dataclass(frozen=True, slots=True)
+class ClientAlert:
+    """What an alert says of a client who seems to copy the model, at his newest alarm.
+
+    Parameters
+    ----------
+    id, status, severity : str
+    model, version : str
+    partition : int
+        Of the activations topic.
+    client : str
+        Whoever can publish has chosen it.
+    requests : int
+        His queries since the likeliest beginning, without retries.
+    first_offset, last_offset : int
+        Messages that brought the first and the last of them.
+    first_ns, last_ns : int
+        Earliest and latest event time of these two, nanoseconds since 1970, UTC.
+    fired_at : str
+        RFC 3339.
+    score, threshold : float
+        The evidence against him, and what it is compared with.
+    average_run_length : float
+        Queries of honest clients between two false alarms, as the worker was set.
+    baseline_sha256 : str
+    """
+
+    id: str
+    status: str
+    severity: str
+    model: str
+    version: str
+    partition: int
+    client: str
+    requests: int
+    first_offset: int
+    last_offset: int
+    first_ns: int
+    last_ns: int
+    fired_at: str
+    score: float
+    threshold: float
+    average_run_length: float
+    baseline_sha256: str
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> ClientAlert:
+        """Of the event's data."""
+        return cls(**_common(data), client=str(data["client"]))
+
+    @property
+    def lane(self) -> str:
+        """Model version and partition, for people."""
+        return f"{self.model}/{self.version} on partition {self.partition}"
+
+
+AnyAlert = AlertEvent | ClientAlert
+
+
+def parse(event: bytes, where: str) -> AnyAlert:
+    """Read a CloudEvent of the alerts topic; `InvestigationError` on anything else."""
+    try:
+        data = orjson.loads(event)["data"]
+        about_client = data["pattern"] == "extraction"
+        return ClientAlert.of(data) if about_client else AlertEvent.of(data)
+    except (ValueError, LookupError, TypeError) as error:
+        raise InvestigationError(
+            f"{where} holds an event that is no alert of this version ({error!r}): give alerts "
+            "as the worker publishes them, one CloudEvent a line"
+        ) from error
+
+
+def _common(data: dict[str, Any]) -> dict[str, Any]:
+    """What alerts about windows and about clients have in common."""
+    window = data["window"]
+    (place,) = window["offsets"]
+    plain = (
+        "id status severity model version partition fired_at score threshold average_run_length "
+        "baseline_sha256"
     )
+    return {
+        **{name: data[name] for name in plain.split()},
+        "requests": window["requests"],
+        "first_offset": place["first"],
+        "last_offset": place["last"],
+        "first_ns": nanoseconds(window["first_event_time"]),
+        "last_ns": nanoseconds(window["last_event_time"]),
+    }
 
 
 def nanoseconds(text: str) -> int:
@@ -120,7 +176,7 @@ def nanoseconds(text: str) -> int:
     return seconds * 10**9 + int(fraction.ljust(9, "0") or 0)
 
 
-def newest_alert(wanted: str, records: Iterable[tuple[str, bytes]], where: str) -> AlertEvent:
+def newest_alert(wanted: str, records: Iterable[tuple[str, bytes]], where: str) -> AnyAlert:
     """The last of the records (id, event) whose id is, or begins with, the one that is wanted.
 
     Raises
@@ -135,7 +191,7 @@ def newest_alert(wanted: str, records: Iterable[tuple[str, bytes]], where: str) 
         if name.startswith(wanted):
             found[name] = event
     if wanted in found:
-        return AlertEvent.parse(found[wanted], where)
+        return parse(found[wanted], where)
     if not found:
         listed = ", ".join(list(known)[-5:]) or "none"
         raise InvestigationError(
@@ -146,10 +202,10 @@ def newest_alert(wanted: str, records: Iterable[tuple[str, bytes]], where: str) 
             f"{len(found)} alerts of {where} begin with {wanted!r}: {', '.join(sorted(found))}; "
             "give more of the id"
         )
-    return AlertEvent.parse(next(iter(found.values())), where)
+    return parse(next(iter(found.values())), where)
 
 
-def alert_in_file(wanted: str, path: Path) -> AlertEvent:
+def alert_in_file(wanted: str, path: Path) -> AnyAlert:
     """The newest state of an alert in a file of JSON lines, one CloudEvent each."""
 
     def records() -> Iterable[tuple[str, bytes]]:

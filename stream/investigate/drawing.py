@@ -19,7 +19,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-__all__ = ["draw_map", "draw_timeline"]
+__all__ = ["BLUE", "GREY", "RED", "SHADE", "SHOWN", "draw_map", "draw_timeline", "png"]
 
 GREY, BLUE, RED, SHADE = "#8a93a0", "#3b6ea5", "#b3261e", "#e08a1e"
 
@@ -43,7 +43,7 @@ def draw_timeline(judged: Judged) -> bytes:
     _mark_threshold(panels[0], judged.alert.threshold, ends, values[0])
     panels[0].set_title("The highest window after each 32 requests; shaded: the alert's window")
     panels[-1].set_xlabel("requests since the window began")
-    return _png(figure)
+    return png(figure)
 
 
 def _series(judged: Judged, view: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -134,10 +134,11 @@ def _scatter(
     axes.set_yticks([])
     figure.legend(loc="outside lower center", ncols=3, frameon=False, markerscale=1.5)
     axes.set_title("Requests that lie close together have similar activations (t-SNE)")
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """A figure as PNG; it is closed."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)

@@ -17,7 +17,7 @@ from stream.fetched import read_within_bounds
 from stream.recording import RecordedMessage
 from stream.settings import Settings
 
-from .alert import AlertEvent, newest_alert
+from .alert import AnyAlert, newest_alert
 from .errors import InvestigationError
 
 __all__ = ["KafkaMessages", "alert_in_kafka"]
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 30.0
 """Without a record for so long, a broker that has some does not answer."""
 
 
-def alert_in_kafka(wanted: str, settings: Settings) -> AlertEvent:
+def alert_in_kafka(wanted: str, settings: Settings) -> AnyAlert:
     """The newest state of an alert in the alerts topic.
 
     Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,10 +13,10 @@ from detector import ActivationsError, Baseline, Requests
 from stream.lane import checked_rows, requests_of
 from stream.recording import RecordedMessage
 
-from .alert import AlertEvent
+from .alert import AlertEvent, AnyAlert
 from .errors import InvestigationError
 
-__all__ = ["LaneRows", "MessageSource", "rows_around"]
+__all__ = ["LaneRows", "MessageSource", "bounds_with", "read_back", "rows_around"]
 
 AFTER_ROWS = 512
 """Requests after the window, to see whether the attack went on."""
@@ -58,12 +58,15 @@ class LaneRows:
     requests : Requests
     sources : tuple of str [n]
         The service that sent each request (``ce_source``).
+    clients : tuple of str or None [n]
+        Who asked, where the service says so.
     """
 
     rows: NDArray[np.float32]
     predicted: NDArray[np.int64]
     requests: Requests
     sources: tuple[str, ...]
+    clients: tuple[str | None, ...]
 
     def __len__(self) -> int:
         return len(self.predicted)
@@ -76,7 +79,11 @@ class LaneRows:
     def take(self, rows: slice) -> LaneRows:
         """The same, for some of the rows."""
         return LaneRows(
-            self.rows[rows], self.predicted[rows], self.requests.take(rows), self.sources[rows]
+            self.rows[rows],
+            self.predicted[rows],
+            self.requests.take(rows),
+            self.sources[rows],
+            self.clients[rows],
         )
 
     @classmethod
@@ -86,12 +93,13 @@ class LaneRows:
         if not parts:
             width = sum(baseline.layout.widths)
             empty = np.empty((0, width), dtype=np.float32)
-            return cls(empty, np.empty(0, dtype=np.int64), Requests.anonymous(0), ())
+            return cls(empty, np.empty(0, dtype=np.int64), Requests.anonymous(0), (), ())
         return cls(
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.predicted for part in parts]),
             Requests.join(part.requests for part in parts),
             tuple(source for part in parts for source in part.sources),
+            tuple(client for part in parts for client in part.clients),
         )
 
     @classmethod
@@ -102,7 +110,9 @@ class LaneRows:
         except ActivationsError:
             return None
         requests = requests_of(batch, message.offset, message.partition)
-        return cls(rows, predicted, requests, (batch.source,) * len(batch))
+        nobody = (None,) * len(batch)
+        sources = (batch.source,) * len(batch)
+        return cls(rows, predicted, requests, sources, tuple(batch.clients or nobody))
 
 
 def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) -> LaneRows:
@@ -115,21 +125,10 @@ def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) ->
     InvestigationError
         Messages of the window are not there any more.
     """
-    begin, end = source.bounds()
-    first, after = alert.first_offset, alert.last_offset + 1
-    if first < begin or after > end:
-        there = f"only offsets {begin} to {end - 1}" if end > begin else "nothing"
-        raise InvestigationError(
-            f"the window of alert {alert.id} needs offsets {first} to {after - 1}, and "
-            f"{source.name} has {there}: {source.gone}"
-        )
-    earlier: list[RecordedMessage] = []
+    begin, end = bounds_with(source, alert)
+    after = alert.last_offset + 1
     wanted = 3 * baseline.longest_window
-    step = FIRST_STEP
-    while first > max(begin, alert.first_offset - FARTHEST) and _count(earlier) < wanted:
-        lower = max(begin, first - step)
-        earlier = source.read(lower, first) + earlier
-        first, step = lower, 4 * step
+    earlier = read_back(source, alert.first_offset, begin, lambda found: _count(found) >= wanted)
     later = source.read(alert.first_offset, after)
     step = FIRST_STEP
     until = min(end, after + FARTHEST)
@@ -138,6 +137,35 @@ def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) ->
         later += source.read(after, upper)
         after, step = upper, 4 * step
     return _trim(LaneRows.of([*earlier, *later], baseline), alert, wanted)
+
+
+def bounds_with(source: MessageSource, alert: AnyAlert) -> tuple[int, int]:
+    """The bounds of a source that has all messages of an alert; `InvestigationError` if not."""
+    begin, end = source.bounds()
+    first, after = alert.first_offset, alert.last_offset + 1
+    if first < begin or after > end:
+        there = f"only offsets {begin} to {end - 1}" if end > begin else "nothing"
+        raise InvestigationError(
+            f"alert {alert.id} needs the messages at offsets {first} to {after - 1}, and "
+            f"{source.name} has {there}: {source.gone}"
+        )
+    return begin, end
+
+
+def read_back(
+    source: MessageSource,
+    before: int,
+    begin: int,
+    enough: Callable[[list[RecordedMessage]], bool],
+) -> list[RecordedMessage]:
+    """Messages before an offset, farther back in ever longer steps until they are enough."""
+    found: list[RecordedMessage] = []
+    first, step = before, FIRST_STEP
+    while first > max(begin, before - FARTHEST) and not enough(found):
+        lower = max(begin, first - step)
+        found = source.read(lower, first) + found
+        first, step = lower, 4 * step
+    return found
 
 
 def _count(messages: Iterable[RecordedMessage]) -> int:

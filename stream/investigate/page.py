@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-__all__ = ["render"]
+__all__ = ["STYLE", "WINDOW", "render"]
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --dim: #5b6575; --paper: #ffffff;
@@ -46,7 +46,7 @@ pre { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; margi
 li { margin: .6rem 0; }
 """
 
-TEMPLATE = """<!doctype html>
+BASE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -64,6 +64,17 @@ TEMPLATE = """<!doctype html>
  · fired at {{ alert.fired_at | moment }}</p>
 </header>
 <main>
+{% block main %}
+{% endblock %}
+</main>
+<footer><p class="dim">latentwatch {{ version }} · baseline {{ alert.baseline_sha256[:16] }} · read
+from {{ origin }}</p></footer>
+</body>
+</html>
+"""
+
+WINDOW = """{% extends "base" %}
+{% block main %}
 <section aria-labelledby="summary">
 <h2 id="summary">What happened</h2>
 <p>{{ summary }}</p>
@@ -172,18 +183,18 @@ with <code>--baseline-rows</code>.</p>
 {% endfor %}
 </ol>
 </section>
-</main>
-<footer><p class="dim">latentwatch {{ version }} · baseline {{ alert.baseline_sha256[:16] }} · read
-from {{ origin }}</p></footer>
-</body>
-</html>
+{% endblock %}
 """
 
 
-def render(**values: Any) -> str:
-    """Fill the page in; every text is escaped, whoever it came from."""
+def render(page: str, **values: Any) -> str:
+    """Fill `WINDOW`, or another page that extends ``base``, in; every text is escaped."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=DictLoader({"base": BASE}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["moment"] = lambda text: text.replace("T", " ")[:19] + " UTC"
-    return environment.from_string(TEMPLATE).render(style=Markup(STYLE), **values)
+    return environment.from_string(page).render(style=Markup(STYLE), **values)

@@ -18,11 +18,20 @@ from .advice import next_steps
 from .alert import AlertEvent
 from .drawing import draw_map, draw_timeline
 from .errors import InvestigationError
-from .page import render
+from .page import WINDOW, render
 from .suspicion import Suspicion, SuspiciousRequest, weigh
 from .window import Judged
 
-__all__ = ["FILES", "Report", "make_report", "refuse_overwriting", "write_report"]
+__all__ = [
+    "FILES",
+    "LISTED",
+    "Report",
+    "data_uri",
+    "make_report",
+    "moment",
+    "refuse_overwriting",
+    "write_report",
+]
 
 FILES = ("report.html", "timeline.png", "map.png")
 
@@ -70,16 +79,17 @@ def make_report(
     listed = suspicion.requests[:LISTED]
     shown = (pictures or InputPictures()).read(request.input_ref for request in listed)
     html = render(
+        WINDOW,
         alert=judged.alert,
         summary=_summary(judged.alert),
         facts=_facts(judged, suspicion),
         proof=_proof(judged),
-        timeline=_uri(timeline),
+        timeline=data_uri(timeline),
         timeline_alt=_timeline_alt(judged),
         longest=judged.baseline.longest_window,
         views=_views(judged),
         view=judged.baseline.deciding[judged.view].name,
-        map=_uri(drawn) if drawn else None,
+        map=data_uri(drawn) if drawn else None,
         map_alt=_map_alt(suspicion, baseline_rows is not None),
         map_caption=_map_caption(judged, baseline_rows is not None),
         requests_text=_requests_text(judged, suspicion),
@@ -121,7 +131,8 @@ def write_report(report: Report, folder: Path) -> Path:
     return page
 
 
-def _uri(picture: bytes) -> str:
+def data_uri(picture: bytes) -> str:
+    """A PNG as it stands in a page."""
     return f"data:image/png;base64,{b64encode(picture).decode()}"
 
 
@@ -132,7 +143,7 @@ def _summary(alert: AlertEvent) -> str:
         else "The deep layers moved and the early ones hardly did, as they do under an attack."
     )
     return (
-        f"{alert.requests} requests from {_moment(alert.first_ns)} to {_moment(alert.last_ns)} UTC "
+        f"{alert.requests} requests from {moment(alert.first_ns)} to {moment(alert.last_ns)} UTC "
         f"do not look like the baseline: their score of {alert.score:.1f} is above "
         f"{alert.threshold:.2f}, which benign traffic reaches once in "
         f"{alert.average_run_length:,.0f} requests, on average. {what} Of all windows since the "
@@ -233,9 +244,10 @@ def _plain(request: SuspiciousRequest) -> dict[str, Any]:
     known = request.share == request.share
     return asdict(request) | {
         "share": f"{request.share:.1%}" if known else "–",
-        "time": _moment(request.event_time_ns),
+        "time": moment(request.event_time_ns),
     }
 
 
-def _moment(time_ns: int) -> str:
+def moment(time_ns: int) -> str:
+    """Date and time of day, UTC, for people."""
     return timestamp(time_ns)[:19].replace("T", " ")

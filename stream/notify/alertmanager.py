@@ -80,6 +80,7 @@ def _alert(state: AlertState, severity: str, ends: float) -> dict[str, Any]:
     annotations = {
         "summary": f"{model_name(state)}: {pattern(state)}",
         **(_client_annotations(state) if is_about_client(data) else _window_annotations(state)),
+        "inspect": f"latentwatch inspect {state.id[:12]}",
         "last_seen_at": state.last_seen_at,
         "idempotency_key": f"{state.id}/{state.status}/{state.severity}",
         "trace_id": state.traceparent.split("-")[1] if state.traceparent else "",
@@ -96,7 +97,6 @@ def _window_annotations(state: AlertState) -> dict[str, str]:
     return {
         "description": summary(state.data),
         "most_suspicious": ", ".join(suspects(state)),
-        "inspect": f"latentwatch inspect {state.id[:12]}",
     }
 
 

@@ -153,8 +153,7 @@ def _lines(
     if is_about_client(state.data):
         place = messages(state.data) or "the activations topic"
         lines.append(plain(f"Look at this client's requests ({place}); limit or block the client"))
-    else:
-        lines.append("Look into it: " + literal(f"latentwatch inspect {state.id[:12]}"))
+    lines.append("Look into it: " + literal(f"latentwatch inspect {state.id[:12]}"))
     return [*lines, f"Idempotency key: {literal(notification.idempotency_key)}"]
 
 

@@ -51,7 +51,7 @@ function about(alert) {
 }
 
 const LABELS = {
-  inspect: "A report on the requests of its window, from Kafka while it keeps them",
+  inspect: "A report on its requests, from Kafka while it keeps them",
   replay_offline: "Decide again on the recorded hours, without Kafka",
   replay: "The recorded hours again, through topics of their own",
 };

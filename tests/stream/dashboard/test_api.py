@@ -94,8 +94,8 @@ def test_an_alert_about_a_client_is_answered_without_what_windows_have(
     assert found["alert"]["client"] == NASTY
     assert (found["alert"]["p_value"], found["alert"]["layers"]) == (None, {})
     assert found["steps"][0]["contamination"] is None
-    # inspect has no report on it, and what a client calls himself is part of no command
-    assert set(found["commands"]) == {"replay_offline", "replay"}
+    # what a client calls himself is part of no command
+    assert set(found["commands"]) == {"inspect", "replay_offline", "replay"}
     assert not any("onerror" in command for command in found["commands"].values())
     assert client.get("/api/alerts/eeee/pictures/0").status_code == 204
     assert client.get("/api/models").json()[0]["firing"] == 1

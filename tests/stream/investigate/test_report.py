@@ -1,10 +1,8 @@
 """The report of an alert, as the command writes it and a browser shows it."""
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +15,8 @@ from stream.investigate import AlertEvent, Judged
 from stream.investigate.drawing import draw_map
 from stream.investigate.report import make_report
 from stream.investigate.suspicion import weigh
+from tests.stream.investigate.browser import Seen, browser
 from tests.stream.investigate.conftest import HOSTILE_ID, Incident, draw
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def run(incident: Incident, out: Path, *options: str, baselines: str | None = None) -> Result:
@@ -43,32 +40,11 @@ def report(incident: Incident, alert: AlertEvent, tmp_path_factory: pytest.TempP
     return out
 
 
-@dataclass
-class Seen:
-    """What a browser says of a page."""
-
-    page: Any
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
 @pytest.fixture(scope="module")
 def seen(report: Path) -> Iterator[Seen]:
     """The report, open in a browser, on a phone's screen."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: install the system's package chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
-        found = Seen(page)
-        page.on("console", lambda message: found.complaints.append(message.text))
-        page.on("pageerror", lambda error: found.complaints.append(str(error)))
-        page.on("request", lambda request: found.requests.append(request.url))
-        page.goto((report / "report.html").as_uri())
+    with browser(report / "report.html") as found:
         yield found
-        browser.close()
 
 
 def test_the_page_needs_no_network_and_gives_no_cause_for_complaint(

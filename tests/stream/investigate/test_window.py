@@ -86,7 +86,7 @@ def test_a_recording_that_begins_too_late_is_named(
     writer.flush_all()
     source = RecordedMessages(str(tmp_path), "signs", "7", alert.partition)
     with pytest.raises(
-        InvestigationError, match=r"needs offsets 23 to \d+, and .* only offsets 24"
+        InvestigationError, match=r"needs the messages at offsets 23 to \d+, and .* only offsets 24"
     ):
         rows_around(source, alert, signs_baseline)
     elsewhere = RecordedMessages(incident.recording, "signs", "7", 5)
