@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from .consumers import stop_consumer
 from .errors import StateError
 from .lane import Lane, LaneKey
 
@@ -51,7 +52,7 @@ async def read_partition(
                     if record.offset < end:
                         yield record.key, record.value
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def read_lane_states(

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaConsumer
 
+from stream.consumers import stop_consumer
 from stream.errors import StreamError
 from stream.settings import Settings
 
@@ -110,7 +111,7 @@ async def collect(
                     f"came for {PATIENCE_SECONDS:g} s; worker.log in the output folder may say why"
                 )
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
     return outputs
 
 

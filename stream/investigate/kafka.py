@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from producers.wire import Limits, WireError, decode
+from stream.consumers import stop_consumer
 from stream.errors import BrokerError
 from stream.fetched import read_within_bounds
 from stream.recording import RecordedMessage
@@ -131,7 +132,7 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     try:
         yield consumer
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def _partitions(settings: Settings, topic: str) -> list[int]:

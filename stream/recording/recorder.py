@@ -16,6 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from producers.wire import Limits, WireError, decode, read_end
+from stream.consumers import stop_consumer
 from stream.errors import RecordingError, TopicError
 from stream.fetched import read_within_bounds
 from stream.settings import Settings
@@ -85,7 +86,7 @@ class Recorder:
         finally:
             # what is pending was read: an error of the broker is no reason to read it again
             self._writer.flush_all()
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():

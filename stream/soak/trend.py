@@ -52,11 +52,17 @@ class Trend:
 
 
 def trends(samples: Iterable[Sample], spared: int) -> Iterator[Trend]:
-    """Memory and open files of the workers that nobody harmed."""
+    """Memory and open files of the workers that nobody harmed.
+
+    One that ended by itself and was started again, which the report says, has several lives: the
+    longest one counts.
+    """
     for number in range(spared):
-        own = [s for s in samples if s.worker == number]
-        if len({s.pid for s in own}) != 1:
-            continue  # it ended by itself, which the report says
+        lives: dict[int, list[Sample]] = {}
+        for sample in samples:
+            if sample.worker == number:
+                lives.setdefault(sample.pid, []).append(sample)
+        own = max(lives.values(), key=lambda life: life[-1].at - life[0].at, default=[])
         times = [s.at for s in own]
         for name, values in (
             ("memory, MB", [s.memory / 1e6 for s in own]),

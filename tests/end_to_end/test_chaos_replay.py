@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from stream.chaos import actions, probes
 from stream.chaos.errors import ExperimentError
 from stream.chaos.material import SystemPlan
-from stream.chaos.measure import fired
+from stream.chaos.measure import fired_about_clients
 from stream.chaos.system import System, start_system, stop_system
 from stream.cli import main
 from stream.settings_sources import KAFKA_SERVERS_VARIABLE
@@ -56,9 +56,8 @@ def test_a_copier_is_named_and_what_was_recorded_is_replayed_and_counted(
         monkeypatch.setenv(name, value)
     done = CliRunner().invoke(main, ["record", "--out", recording, "--until-end"])
     assert done.exit_code == 0, done.output
-    alerts = {alert["id"]: alert["pattern"] for alert in fired(system.seen().outputs)}
-    (copier,) = [name for name, pattern in alerts.items() if pattern == "extraction"]
-    done = CliRunner().invoke(main, ["inspect", copier, "--out", str(tmp_path / "report")])
+    (copier,) = fired_about_clients(system.seen().outputs)
+    done = CliRunner().invoke(main, ["inspect", copier["id"], "--out", str(tmp_path / "report")])
     assert done.exit_code == 0, done.output
     assert "equals the alert&#39;s" in (tmp_path / "report" / "report.html").read_text()
 

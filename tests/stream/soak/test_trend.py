@@ -35,10 +35,21 @@ def test_a_short_time_says_nothing() -> None:
     assert list(lag_trend([], 1)) == []
 
 
-def test_only_workers_that_were_spared_and_lived_are_judged() -> None:
+def test_the_longest_life_of_each_worker_that_was_spared_is_judged() -> None:
     samples = [
-        Sample(at, worker, 10 + worker if at < 300 or worker else 99, 1, 5)
-        for at in TIMES
+        Sample(at, worker, 99 if at < 200 and not worker else worker, int(1e6 * memory), 5)
         for worker in range(3)
+        for at, memory in zip(TIMES, np.where(TIMES < 200, 1_000.0, 150.0), strict=True)
     ]
-    assert {trend.what.split(":")[0] for trend in trends(samples, 2)} == {"worker 1"}
+    found = {trend.what: trend for trend in trends(samples, 2)}
+    assert set(found) == {
+        f"worker {n}: {what}" for n in range(2) for what in ("memory, MB", "open files")
+    }
+    reborn = found["worker 0: memory, MB"]
+    assert (reborn.median, reborn.per_hour) == (150.0, 0.0)
+    assert reborn.hours < 0.75 * 400 / 3600
+
+
+def test_a_worker_that_never_lived_long_says_nothing() -> None:
+    samples = [Sample(at, 0, int(at // 60), 1, 5) for at in TIMES]
+    assert list(trends(samples, 1)) == []
