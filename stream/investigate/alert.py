@@ -16,35 +16,35 @@ __all__ = ["AlertEvent", "AnyAlert", "ClientAlert", "alert_in_file", "newest_ale
 
 
 @dataclass(frozen=True, slots=True)
-class AlertEvent:
-    """What an alert says of the window with its highest score.
+class _Told:
+    """What alerts about windows and about clients have in common.
 
     Parameters
     ----------
-    id, status, severity, pattern : str
+    id, status, severity : str
     model, version : str
     partition : int
         Of the activations topic.
     requests : int
-        Length of the window, a multiple of 32.
+        Length of the window, a multiple of 32; or the client's queries since the likeliest
+        beginning, without retries.
     first_offset, last_offset : int
-        Messages that brought the window's first and last request.
+        Messages that brought the first and the last of them.
     first_ns, last_ns : int
-        Earliest and latest event time in the window, nanoseconds since 1970, UTC.
+        Earliest and latest event time in the window, or of the client's first and last query;
+        nanoseconds since 1970, UTC.
     fired_at : str
         RFC 3339.
-    score, threshold, p_value : float
+    score, threshold : float
+        The window's, or the evidence against the client and what it is compared with.
     average_run_length : float
         Benign requests between two false alarms, as the worker was set.
-    statistics : dict
-        T, E and score by view.
     baseline_sha256 : str
     """
 
     id: str
     status: str
     severity: str
-    pattern: str
     model: str
     version: str
     partition: int
@@ -56,12 +56,33 @@ class AlertEvent:
     fired_at: str
     score: float
     threshold: float
-    p_value: float
     average_run_length: float
+    baseline_sha256: str
+
+    @property
+    def lane(self) -> str:
+        """Model version and partition, for people."""
+        return f"{self.model}/{self.version} on partition {self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEvent(_Told):
+    """What an alert says of the window with its highest score.
+
+    Parameters
+    ----------
+    pattern : str
+    p_value : float
+    contamination, contamination_lower_bound : float
+    statistics : dict
+        T, E and score by view.
+    """
+
+    pattern: str
+    p_value: float
     contamination: float
     contamination_lower_bound: float
     statistics: dict[str, dict[str, float]]
-    baseline_sha256: str
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> AlertEvent:
@@ -73,66 +94,23 @@ class AlertEvent:
             statistics=data["layers"],
         )
 
-    @property
-    def lane(self) -> str:
-        """Model version and partition, for people."""
-        return f"{self.model}/{self.version} on partition {self.partition}"
-
 
 @dataclass(frozen=True, slots=True)
-class ClientAlert:
+class ClientAlert(_Told):
     """What an alert says of a client who seems to copy the model, at his newest alarm.
 
     Parameters
     ----------
-    id, status, severity : str
-    model, version : str
-    partition : int
-        Of the activations topic.
     client : str
         Whoever can publish has chosen it.
-    requests : int
-        His queries since the likeliest beginning, without retries.
-    first_offset, last_offset : int
-        Messages that brought the first and the last of them.
-    first_ns, last_ns : int
-        Earliest and latest event time of these two, nanoseconds since 1970, UTC.
-    fired_at : str
-        RFC 3339.
-    score, threshold : float
-        The evidence against him, and what it is compared with.
-    average_run_length : float
-        Queries of honest clients between two false alarms, as the worker was set.
-    baseline_sha256 : str
     """
 
-    id: str
-    status: str
-    severity: str
-    model: str
-    version: str
-    partition: int
     client: str
-    requests: int
-    first_offset: int
-    last_offset: int
-    first_ns: int
-    last_ns: int
-    fired_at: str
-    score: float
-    threshold: float
-    average_run_length: float
-    baseline_sha256: str
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> ClientAlert:
         """Of the event's data."""
         return cls(**_common(data), client=str(data["client"]))
-
-    @property
-    def lane(self) -> str:
-        """Model version and partition, for people."""
-        return f"{self.model}/{self.version} on partition {self.partition}"
 
 
 AnyAlert = AlertEvent | ClientAlert
@@ -152,7 +130,7 @@ def parse(event: bytes, where: str) -> AnyAlert:
 
 
 def _common(data: dict[str, Any]) -> dict[str, Any]:
-    """What alerts about windows and about clients have in common."""
+    """The fields of `_Told`."""
     window = data["window"]
     (place,) = window["offsets"]
     plain = (

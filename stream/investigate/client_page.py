@@ -73,14 +73,5 @@ steps, form tight groups.</figcaption></figure>
 {% endfor %}
 </tbody></table></div>
 </section>
-
-<section aria-labelledby="next">
-<h2 id="next">What to do next</h2>
-<ol>
-{% for step in steps %}
-<li>{{ step.text }}{% if step.command %}<pre>{{ step.command }}</pre>{% endif %}</li>
-{% endfor %}
-</ol>
-</section>
 {% endblock %}
 """

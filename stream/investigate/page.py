@@ -66,6 +66,15 @@ BASE = """<!doctype html>
 <main>
 {% block main %}
 {% endblock %}
+
+<section aria-labelledby="next">
+<h2 id="next">What to do next</h2>
+<ol>
+{% for step in steps %}
+<li>{{ step.text }}{% if step.command %}<pre>{{ step.command }}</pre>{% endif %}</li>
+{% endfor %}
+</ol>
+</section>
 </main>
 <footer><p class="dim">latentwatch {{ version }} · baseline {{ alert.baseline_sha256[:16] }} · read
 from {{ origin }}</p></footer>
@@ -173,15 +182,6 @@ with <code>--baseline-rows</code>.</p>
 {% endfor %}
 </tbody></table></div>
 {% endif %}
-</section>
-
-<section aria-labelledby="next">
-<h2 id="next">What to do next</h2>
-<ol>
-{% for step in steps %}
-<li>{{ step.text }}{% if step.command %}<pre>{{ step.command }}</pre>{% endif %}</li>
-{% endfor %}
-</ol>
 </section>
 {% endblock %}
 """
