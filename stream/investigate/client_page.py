@@ -3,18 +3,10 @@
 __all__ = ["CLIENT"]
 
 CLIENT = """{% extends "base" %}
+{% block who %}
+Client <code id="client">{{ alert.client }}</code> seems to copy the model.
+{% endblock %}
 {% block main %}
-<section aria-labelledby="summary">
-<h2 id="summary">What happened</h2>
-<p>Client <code id="client">{{ alert.client }}</code> seems to copy the model. {{ summary }}</p>
-<dl>
-{% for name, value in facts %}
-<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>
-{% endfor %}
-</dl>
-<p class="dim" id="proof">{{ proof }}</p>
-</section>
-
 <section aria-labelledby="evidence">
 <h2 id="evidence">How the evidence grew</h2>
 <figure><img src="{{ evidence }}" alt="{{ evidence_alt }}">

@@ -64,6 +64,17 @@ BASE = """<!doctype html>
  · fired at {{ alert.fired_at | moment }}</p>
 </header>
 <main>
+<section aria-labelledby="summary">
+<h2 id="summary">What happened</h2>
+<p>{% block who %}{% endblock %}{{ summary }}</p>
+<dl>
+{% for name, value in facts %}
+<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>
+{% endfor %}
+</dl>
+<p class="dim" id="proof">{{ proof }}</p>
+</section>
+
 {% block main %}
 {% endblock %}
 
@@ -84,17 +95,6 @@ from {{ origin }}</p></footer>
 
 WINDOW = """{% extends "base" %}
 {% block main %}
-<section aria-labelledby="summary">
-<h2 id="summary">What happened</h2>
-<p>{{ summary }}</p>
-<dl>
-{% for name, value in facts %}
-<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>
-{% endfor %}
-</dl>
-<p class="dim" id="proof">{{ proof }}</p>
-</section>
-
 <section aria-labelledby="timeline">
 <h2 id="timeline">When it moved</h2>
 <figure><img src="{{ timeline }}" alt="{{ timeline_alt }}">
