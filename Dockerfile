@@ -23,9 +23,12 @@ COPY pyproject.toml constraints.txt deploy/docker/requirements.py ./
 RUN python requirements.py --without torch metrics notify dashboard record > service.txt \
  && pip install --constraint constraints.txt --requirement service.txt
 COPY README.md LICENSE ./
+COPY src ./src
 COPY detector ./detector
 COPY producers ./producers
 COPY stream ./stream
+COPY chaos ./chaos
+COPY lab ./lab
 RUN pip install --no-deps .
 
 FROM build AS build-demo

@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "installing the packages (about 3 GB the first time, most of it torch) ..."
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[chaos,demo,record,notify,metrics,dashboard,sign,traces,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $(READY)
 
 demo: $(READY)   ## see an attack being caught (DEMO_FLAGS="--share 0.2" to change it)
@@ -69,14 +69,14 @@ bench: $(READY)  ## how fast it is on this machine (two minutes, nothing else ru
 
 peers: $(PEERS)/.ready  ## prepare .venv-peers with the detectors to compare with
 
-$(PEERS)/.ready: stream/peers/requirements.txt
+$(PEERS)/.ready: lab/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --requirement stream/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --requirement lab/peers/requirements.txt
 	@touch $@
 
 evaluate: $(READY) peers  ## all figures of docs/ (two hours; DATA=activations.npz)
 	mkdir -p build
-	$(BIN)/python -m producers.signs export --out build/signs.npz --cache build/signs
+	$(BIN)/python -m latentwatch.lab.signs export --out build/signs.npz --cache build/signs
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate $(DATA) --layers layer1,layer3,layer4 \
 		--splits 6 --markdown docs/figures-cifar10.md
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate $(DATA) --layers layer4 --measures power \
@@ -86,7 +86,7 @@ evaluate: $(READY) peers  ## all figures of docs/ (two hours; DATA=activations.n
 		--splits 6 --markdown docs/figures-signs.md
 	$(BIN)/latentwatch baseline fit build/signs.npz --model traffic-signs --model-version 1 \
 		--baselines build/baselines --drop-constant --pool-rare-classes --force
-	$(BIN)/python -m producers.signs adapt --out build/adaptive.npz --cache build/signs \
+	$(BIN)/python -m latentwatch.lab.signs adapt --out build/adaptive.npz --cache build/signs \
 		--baseline build/baselines/traffic-signs/1.safetensors
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate build/signs.npz build/adaptive.npz \
 		--measures power --markdown docs/figures-adaptive.md

@@ -4,11 +4,12 @@ Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseli
 `Baseline.test` once, or watch a stream with `Monitor`.
 """
 
-from detector.baseline import Baseline, View, WindowTest
-from detector.calibration import Calibration, RunLengths
-from detector.decision import Decision, ViewStatistics, decide
-from detector.difference import Difference, LayerDifference, compare_baselines
-from detector.errors import (
+from latentwatch.detector.baseline import Baseline, View, WindowTest
+from latentwatch.detector.calibration import Calibration, RunLengths
+from latentwatch.detector.clients.extraction import Extraction, ExtractionMonitor
+from latentwatch.detector.decision import Decision, ViewStatistics, decide
+from latentwatch.detector.difference import Difference, LayerDifference, compare_baselines
+from latentwatch.detector.errors import (
     ActivationsError,
     ArtefactError,
     BaselineError,
@@ -20,14 +21,13 @@ from detector.errors import (
     TooFewRowsError,
     UnseenClassError,
 )
-from detector.evaluation import Evaluation, evaluate
-from detector.exact import gaussian_kernel, mmd_squared, permutation_test
-from detector.extraction import Extraction, ExtractionMonitor
-from detector.flagging import Contamination, Flagged, attribution, contamination, flag
-from detector.monitor import Block, Monitor
-from detector.screening import Finding, Screening, screen
-from detector.sketch import Features, Requests, Sketch
-from detector.suspects import Suspect
+from latentwatch.detector.evaluation.measures import Evaluation, evaluate
+from latentwatch.detector.exact import gaussian_kernel, mmd_squared, permutation_test
+from latentwatch.detector.flagging import Contamination, Flagged, attribution, contamination, flag
+from latentwatch.detector.monitor import Block, Monitor
+from latentwatch.detector.screening.findings import Finding, Screening, screen
+from latentwatch.detector.sketch import Features, Requests, Sketch
+from latentwatch.detector.suspects import Suspect
 
 __all__ = [
     "ActivationsError",

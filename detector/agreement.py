@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import (
+from latentwatch.detector.features import (
     CLIP,
     Float32,
     Float64,
@@ -73,7 +73,7 @@ class ClassDistances:
         -------
         ClassDistances
         distances : float64 [N, G]
-            Of the very rows, each left out of the fit (see `detector.leave_out`).
+            Of the very rows, each left out of the fit (see `latentwatch.detector.leave_out`).
         """
         chosen = rows[:, columns].astype(np.float64)
         mean, scale = chosen.mean(axis=0), 1.0 / chosen.std(axis=0)
@@ -112,7 +112,7 @@ def _squared_distances(points: Float32, centres: Float32) -> Float64:
 def _left_out(distances: ClassDistances, standard: Float32, groups: Int64) -> Float64:
     """Distances [N, G] of the fitted rows, each under a fit without it.
 
-    The formula of `detector.leave_out`, for the other classes as well: with
+    The formula of `latentwatch.detector.leave_out`, for the other classes as well: with
     ``d_k = x - mu_k`` and the row's residual r, ``d_k' M^-1 d_k`` grows by
     ``a/v (d_k' M^-1 r)^2 / (1 - a h / v)``.
     """

@@ -15,16 +15,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from detector.agreement import Agreement, ClassDistances
-from detector.calibration import Calibration, RunLengths
-from detector.errors import ArtefactError
-from detector.features import FeatureMap
-from detector.null import NullModel, Typicality
-from detector.queries import QueryReference
-from detector.rows import Layout
+from latentwatch.detector.agreement import Agreement, ClassDistances
+from latentwatch.detector.calibration import Calibration, RunLengths
+from latentwatch.detector.errors import ArtefactError
+from latentwatch.detector.features import FeatureMap
+from latentwatch.detector.null import NullModel, Typicality
+from latentwatch.detector.queries import QueryReference
+from latentwatch.detector.rows import Layout
 
 if TYPE_CHECKING:
-    from detector.baseline import Baseline, View
+    from latentwatch.detector.baseline import Baseline, View
 
 FORMAT = "latentwatch-baseline/5"
 
@@ -195,7 +195,7 @@ def _view_numbers(view: View) -> Metadata:
 
 
 def _rebuild(metadata: Metadata, tensors: Tensors) -> Baseline:
-    from detector.baseline import Baseline
+    from latentwatch.detector.baseline import Baseline
 
     return Baseline(
         model=metadata["model"],
@@ -234,7 +234,7 @@ def _rebuild_agreement(layers: int, tensors: Tensors) -> Agreement:
 
 
 def _rebuild_views(numbers: list[Metadata], tensors: Tensors) -> tuple[View, ...]:
-    from detector.baseline import View
+    from latentwatch.detector.baseline import View
 
     views: list[View] = []
     start = 0

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detector import artefact
-from detector.agreement import Agreement
-from detector.calibration import Calibration, Progress, calibrate
-from detector.decision import LEAST_ROWS, Decision, decide
-from detector.errors import TooFewRowsError
-from detector.features import (
+from latentwatch.detector import artefact
+from latentwatch.detector.agreement import Agreement
+from latentwatch.detector.calibration import Calibration, Progress, calibrate
+from latentwatch.detector.decision import LEAST_ROWS, Decision, decide
+from latentwatch.detector.errors import TooFewRowsError
+from latentwatch.detector.features import (
     FeatureMap,
     Float32,
     Float64,
@@ -24,11 +24,11 @@ from detector.features import (
     fit_feature_map,
     placed,
 )
-from detector.leave_out import LeftOut, leave_out
-from detector.null import NullModel
-from detector.queries import QueryReference
-from detector.rows import Layout, class_groups, feature_count, gather
-from detector.sketch import Features, Requests, Sketch
+from latentwatch.detector.leave_out import LeftOut, leave_out
+from latentwatch.detector.null import NullModel
+from latentwatch.detector.queries import QueryReference
+from latentwatch.detector.rows import Layout, class_groups, feature_count, gather
+from latentwatch.detector.sketch import Features, Requests, Sketch
 
 AGREEMENT = "agreement"
 """Name of the view that says whether all layers agree with the predicted class."""

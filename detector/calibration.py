@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.errors import BaselineError
-from detector.features import BLOCK_ROWS, Float64, Int64
-from detector.leave_out import LeftOut
-from detector.null import NullModel
-from detector.simulation import CELL_ROWS, Simulation, shifted_order
+from latentwatch.detector.errors import BaselineError
+from latentwatch.detector.features import BLOCK_ROWS, Float64, Int64
+from latentwatch.detector.leave_out import LeftOut
+from latentwatch.detector.null import NullModel
+from latentwatch.detector.simulation import CELL_ROWS, Simulation, shifted_order
 
 LONGEST_RUN = 8192
 """Requests of one simulated stream at most."""

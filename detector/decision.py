@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from detector.errors import SketchError
-from detector.features import GRID, Float64, Int64
-from detector.flagging import Contamination, contamination
-from detector.null import in_units, surprise
-from detector.sketch import Sketch
+from latentwatch.detector.errors import SketchError
+from latentwatch.detector.features import GRID, Float64, Int64
+from latentwatch.detector.flagging import Contamination, contamination
+from latentwatch.detector.null import in_units, surprise
+from latentwatch.detector.sketch import Sketch
 
 if TYPE_CHECKING:
-    from detector.baseline import Baseline, View
+    from latentwatch.detector.baseline import Baseline, View
 
 Pattern = Literal["adversarial", "drift"]
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detector.agreement import ClassDistances
-from detector.baseline import Baseline
-from detector.features import Float64, Int64
+from latentwatch.detector.agreement import ClassDistances
+from latentwatch.detector.baseline import Baseline
+from latentwatch.detector.features import Float64, Int64
 
 RUN_LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
 """Average run lengths, in requests, at which thresholds are compared."""

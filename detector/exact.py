@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from detector.errors import DimensionError
-from detector.features import Float64
+from latentwatch.detector.errors import DimensionError
+from latentwatch.detector.features import Float64
 
 
 def gaussian_kernel(x: ArrayLike, y: ArrayLike, bandwidths: ArrayLike) -> Float64:

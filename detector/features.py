@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from detector.errors import ConstantFeaturesError
+from latentwatch.detector.errors import ConstantFeaturesError
 
 BLOCK_ROWS = 32
 """Rows between two decisions of a monitor."""
@@ -199,7 +199,7 @@ def fit_feature_map(
     random_features: int,
     rng: np.random.Generator,
 ) -> tuple[FeatureMap, Float32]:
-    """Fit the map of one view; its radius is set later, by `detector.leave_out`.
+    """Fit the map of one view; its radius is set later, by `latentwatch.detector.leave_out`.
 
     Parameters
     ----------

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from detector.errors import SketchError
-from detector.features import GRID, Float64, Int16, Int64
-from detector.sketch import TAIL_EDGES, Sketch
-from detector.suspects import SUSPECT_LEVEL, Suspect
+from latentwatch.detector.errors import SketchError
+from latentwatch.detector.features import GRID, Float64, Int16, Int64
+from latentwatch.detector.sketch import TAIL_EDGES, Sketch
+from latentwatch.detector.suspects import SUSPECT_LEVEL, Suspect
 
 STOREY_LEVEL = 0.5
 """Attacks hardly ever have p-values above this level."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import Float32, Int64
+from latentwatch.detector.features import Float32, Int64
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,13 @@ import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
 
-from detector.baseline import Baseline
-from detector.calibration import window_blocks
-from detector.decision import Decision, window_scores
-from detector.errors import DimensionError, SketchError
-from detector.features import BLOCK_ROWS, CHUNK_ROWS, Float32, Float64, Int64
-from detector.repeats import UInt64, repeated, row_digests
-from detector.sketch import Features, Requests, Sketch
+from latentwatch.detector.baseline import Baseline
+from latentwatch.detector.calibration import window_blocks
+from latentwatch.detector.decision import Decision, window_scores
+from latentwatch.detector.errors import DimensionError, SketchError
+from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS, Float32, Float64, Int64
+from latentwatch.detector.repeats import UInt64, repeated, row_digests
+from latentwatch.detector.sketch import Features, Requests, Sketch
 
 _MAGIC = b"LWM2"
 

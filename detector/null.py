@@ -9,7 +9,7 @@ Two statistics of one sketch, and a third of its histogram of typicality p-value
                                       (after the higher criticism of Donoho and Jin 2004)
 
 Each is turned into a z-score: centred and scaled by moments of the baseline rows, each left out of
-the feature map in turn (`detector.leave_out`), and bent to a normal distribution by the
+the feature map in turn (`latentwatch.detector.leave_out`), and bent to a normal distribution by the
 Wilson-Hilferty cube root with the statistic's own skewness. The z-scores need not be exact; the
 thresholds are calibrated by simulation (`detector.calibration`), the moments only make them
 comparable.
@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from detector.features import GRID, Float64, Int64
-from detector.leave_out import LeftOut
-from detector.sketch import TAIL_EDGES
+from latentwatch.detector.features import GRID, Float64, Int64
+from latentwatch.detector.leave_out import LeftOut
+from latentwatch.detector.sketch import TAIL_EDGES
 
 STATISTICS = ("T", "E", "R")
 

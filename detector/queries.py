@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import (
+from latentwatch.detector.features import (
     CLIP,
     Float32,
     Float64,

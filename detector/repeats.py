@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import Float32, Int64
+from latentwatch.detector.features import Float32, Int64
 
 UInt64 = NDArray[np.uint64]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detector.errors import (
+from latentwatch.detector.errors import (
     ConstantFeaturesError,
     DimensionError,
     NotFiniteError,
     TooFewRowsError,
     UnseenClassError,
 )
-from detector.features import BLOCK_ROWS, Float32, Int64
+from latentwatch.detector.features import BLOCK_ROWS, Float32, Int64
 
 CLASS_ROWS = 20
 """Fewest baseline rows of a class that its mean can be estimated from."""

@@ -1,4 +1,4 @@
-"""Clean streams out of baseline rows, for `detector.calibration`.
+"""Clean streams out of baseline rows, for `latentwatch.detector.calibration`.
 
 Streams are permutations of the baseline rows, each seen by a map fitted without it; they are
 drawn without replacement, for duplicates in small windows would ruin the threshold. A window of n
@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import BLOCK_ROWS, Float64, Int64
-from detector.leave_out import LeftOut
-from detector.null import NullModel, surprise
-from detector.sketch import TAIL_EDGES
+from latentwatch.detector.features import BLOCK_ROWS, Float64, Int64
+from latentwatch.detector.leave_out import LeftOut
+from latentwatch.detector.null import NullModel, surprise
+from latentwatch.detector.sketch import TAIL_EDGES
 
 CELL_ROWS = 8
 """Rows of the smallest window that a one-off test has a null distribution for."""

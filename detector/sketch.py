@@ -17,9 +17,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detector.errors import SketchError
-from detector.features import Int16, Int64
-from detector.suspects import SUSPECT_LEVEL, Suspect, bounded, merged
+from latentwatch.detector.errors import SketchError
+from latentwatch.detector.features import Int16, Int64
+from latentwatch.detector.suspects import SUSPECT_LEVEL, Suspect, bounded, merged
 
 TAIL_EDGES = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0])
 """Upper edges of the bins that typicality p-values are counted in; finest where attacks live."""

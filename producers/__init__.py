@@ -2,7 +2,7 @@
 
 A service watches its own model in ten lines::
 
-    from producers import BackgroundPublisher, capture
+    from latentwatch.producers import BackgroundPublisher, capture
 
     with (
         capture(model, include_regex=r"^layer[14]$") as activations,
@@ -20,12 +20,18 @@ numpy and orjson only.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from producers.capture import capture
-from producers.errors import CaptureError, EncodeError, ProducerError, PublisherError, WireError
-from producers.wire import ActivationBatch, Limits, Message, Reason, decode, encode
+from latentwatch.producers.capture import capture
+from latentwatch.producers.errors import (
+    CaptureError,
+    EncodeError,
+    ProducerError,
+    PublisherError,
+    WireError,
+)
+from latentwatch.producers.wire import ActivationBatch, Limits, Message, Reason, decode, encode
 
 if TYPE_CHECKING:
-    from producers.publisher import ActivationPublisher, BackgroundPublisher, Counters
+    from latentwatch.producers.publisher import ActivationPublisher, BackgroundPublisher, Counters
 
 __all__ = [
     "ActivationBatch",
@@ -50,5 +56,5 @@ _LAZY = {"ActivationPublisher", "BackgroundPublisher", "Counters"}
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module("producers.publisher"), name)
+        return getattr(import_module("latentwatch.producers.publisher"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

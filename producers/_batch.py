@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from producers._floats import widen_bfloat16
+from latentwatch.producers._floats import widen_bfloat16
 
 EVENT_TYPE = "io.latentwatch.activations.v1"
 END_TYPE = "io.latentwatch.end-of-stream.v1"

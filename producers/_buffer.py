@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, replace
 
-from producers._rows import Rows, join
+from latentwatch.producers._rows import Rows, join
 
 
 @dataclass(frozen=True, slots=True)

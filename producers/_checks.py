@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from producers._batch import EVENT_TIME, PREDICTED, Limits
-from producers._floats import all_finite
-from producers.errors import Reason, WireError
+from latentwatch.producers._batch import EVENT_TIME, PREDICTED, Limits
+from latentwatch.producers._floats import all_finite
+from latentwatch.producers.errors import Reason, WireError
 
 # The first character keeps out "..", hidden files and things that look like command options:
 # the names become parts of file paths and object keys downstream.

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from producers import _checks as checks
-from producers._batch import (
+from latentwatch.producers import _checks as checks
+from latentwatch.producers._batch import (
     CONTENT_TYPE,
     CONTENT_TYPE_HEADER,
     DEFAULT_LIMITS,
@@ -24,8 +24,8 @@ from producers._batch import (
     ActivationBatch,
     Limits,
 )
-from producers._layout import VECTORS, Output, read_layout
-from producers.errors import Reason, WireError
+from latentwatch.producers._layout import VECTORS, Output, read_layout
+from latentwatch.producers.errors import Reason, WireError
 
 Headers: TypeAlias = Iterable[tuple[str, bytes | None]] | Mapping[str, bytes | None] | None
 

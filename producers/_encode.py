@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from producers import _checks as checks
-from producers._batch import (
+from latentwatch.producers import _checks as checks
+from latentwatch.producers._batch import (
     CONTENT_TYPE,
     CONTENT_TYPE_HEADER,
     DEFAULT_LIMITS,
@@ -28,8 +28,8 @@ from producers._batch import (
     Limits,
     Message,
 )
-from producers._floats import narrow_bfloat16, narrow_float16
-from producers.errors import EncodeError, Reason, WireError
+from latentwatch.producers._floats import narrow_bfloat16, narrow_float16
+from latentwatch.producers.errors import EncodeError, Reason, WireError
 
 _ALIGNMENT = 8
 

@@ -1,4 +1,4 @@
-"""The forward hooks behind `producers.capture`."""
+"""The forward hooks behind `latentwatch.producers.capture`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from torch.nn.modules.pooling import (
 )
 from torch.utils.hooks import RemovableHandle
 
-from producers._floats import FLOAT16_MAX
-from producers.errors import CaptureError
+from latentwatch.producers._floats import FLOAT16_MAX
+from latentwatch.producers.errors import CaptureError
 
 Reducer = Callable[[str, torch.Tensor], torch.Tensor]
 
@@ -52,7 +52,7 @@ class _Pass(threading.local):
 
 
 class Activations:
-    """The captured activations of a model; made by `producers.capture`.
+    """The captured activations of a model; made by `latentwatch.producers.capture`.
 
     Attributes
     ----------

@@ -8,12 +8,12 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from producers._batch import FloatType
-from producers._buffer import Counters, RowBuffer
-from producers._rows import prepare, sample, split_duplicates
-from producers._sender import Sender
-from producers._settings import PublisherSettings
-from producers._throttle import ThrottledLog
+from latentwatch.producers._batch import FloatType
+from latentwatch.producers._buffer import Counters, RowBuffer
+from latentwatch.producers._rows import prepare, sample, split_duplicates
+from latentwatch.producers._sender import Sender
+from latentwatch.producers._settings import PublisherSettings
+from latentwatch.producers._throttle import ThrottledLog
 
 
 class Publisher:

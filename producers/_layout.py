@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from producers import _checks as checks
-from producers._batch import (
+from latentwatch.producers import _checks as checks
+from latentwatch.producers._batch import (
     EVENT_TIME,
     EVENT_TIME_DTYPE,
     LAYER_DTYPES,
@@ -16,7 +16,7 @@ from producers._batch import (
     PREDICTED_DTYPE,
     Limits,
 )
-from producers.errors import Reason, WireError
+from latentwatch.producers.errors import Reason, WireError
 
 _OUTPUT_MEMBERS = {"name", "datatype", "shape", "parameters"}
 _TENSOR_MEMBERS = {"binary_data_size"}

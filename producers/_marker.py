@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from producers import _checks as checks
-from producers._batch import DEFAULT_LIMITS, END_TYPE, SPEC_VERSION, Limits, Message
-from producers._decode import Headers, header_table, header_text
-from producers.errors import EncodeError, Reason, WireError
+from latentwatch.producers import _checks as checks
+from latentwatch.producers._batch import DEFAULT_LIMITS, END_TYPE, SPEC_VERSION, Limits, Message
+from latentwatch.producers._decode import Headers, header_table, header_text
+from latentwatch.producers.errors import EncodeError, Reason, WireError
 
 
 class EndOfStream(NamedTuple):

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from producers import _checks as checks
-from producers._batch import DEFAULT_LIMITS
-from producers._floats import all_finite, finite_rows
-from producers.errors import EncodeError
+from latentwatch.producers import _checks as checks
+from latentwatch.producers._batch import DEFAULT_LIMITS
+from latentwatch.producers._floats import all_finite, finite_rows
+from latentwatch.producers.errors import EncodeError
 
 Signature: TypeAlias = tuple[tuple[str, str, int], ...]
 """Name, dtype and dimension of each layer: rows of equal signature fit into one message."""

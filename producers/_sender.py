@@ -7,13 +7,13 @@ import contextlib
 import itertools
 from typing import Any
 
-from producers._batch import ActivationBatch, Message, Traces, traces_of
-from producers._buffer import RowBuffer
-from producers._encode import encode
-from producers._rows import Rows, finite_only
-from producers._settings import PublisherSettings
-from producers._throttle import ThrottledLog
-from producers.errors import EncodeError, PublisherError
+from latentwatch.producers._batch import ActivationBatch, Message, Traces, traces_of
+from latentwatch.producers._buffer import RowBuffer
+from latentwatch.producers._encode import encode
+from latentwatch.producers._rows import Rows, finite_only
+from latentwatch.producers._settings import PublisherSettings
+from latentwatch.producers._throttle import ThrottledLog
+from latentwatch.producers.errors import EncodeError, PublisherError
 
 # Few messages wait inside the client, so that an outage leaves nearly all rows in our buffer, from
 # where they go out afterwards, instead of expiring in the client's.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from producers import _checks as checks
-from producers._batch import DEFAULT_LIMITS, LAYER_DTYPES, FloatType
-from producers.errors import PublisherError, WireError
+from latentwatch.producers import _checks as checks
+from latentwatch.producers._batch import DEFAULT_LIMITS, LAYER_DTYPES, FloatType
+from latentwatch.producers.errors import PublisherError, WireError
 
 _KAFKA_REQUEST_SIZE = 1_048_576
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from producers.errors import CaptureError
+from latentwatch.producers.errors import CaptureError
 
 if TYPE_CHECKING:
     import torch
 
-    from producers._hooks import Activations
+    from latentwatch.producers._hooks import Activations
 
 __all__ = ["CaptureError", "capture"]
 
@@ -87,7 +87,7 @@ def capture(
     (2, 8)
     """
     # torch is slow to import, and those who only read messages do not have to.
-    from producers._hooks import Activations
+    from latentwatch.producers._hooks import Activations
 
     activations = Activations(model, include_regex, reducer, dtype)
     try:

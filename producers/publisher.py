@@ -16,10 +16,10 @@ import time
 from types import TracebackType
 from typing import Self
 
-from producers._buffer import Counters
-from producers._intake import Publisher
-from producers._throttle import logger
-from producers.errors import PublisherError
+from latentwatch.producers._buffer import Counters
+from latentwatch.producers._intake import Publisher
+from latentwatch.producers._throttle import logger
+from latentwatch.producers.errors import PublisherError
 
 __all__ = ["ActivationPublisher", "BackgroundPublisher", "Counters", "PublisherError"]
 

@@ -34,7 +34,7 @@ version on its partition (`encode_end`, `read_end`); replays end with it.
 This module needs numpy and orjson, nothing else.
 """
 
-from producers._batch import (
+from latentwatch.producers._batch import (
     CONTENT_TYPE,
     END_TYPE,
     EVENT_TYPE,
@@ -46,10 +46,10 @@ from producers._batch import (
     Traces,
     traces_of,
 )
-from producers._decode import Headers, decode
-from producers._encode import encode
-from producers._marker import EndOfStream, encode_end, read_end
-from producers.errors import EncodeError, Reason, WireError
+from latentwatch.producers._decode import Headers, decode
+from latentwatch.producers._encode import encode
+from latentwatch.producers._marker import EndOfStream, encode_end, read_end
+from latentwatch.producers.errors import EncodeError, Reason, WireError
 
 __all__ = [
     "CONTENT_TYPE",

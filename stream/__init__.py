@@ -1,1 +1,1 @@
-"""latentwatch: stream."""
+"""The service around the detector; each folder says what it is for."""

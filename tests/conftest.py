@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from stream.broker import KafkaBroker, MockBroker
-from stream.settings import Settings
-from stream.settings_sources import KAFKA_SERVERS_VARIABLE, OTHER_VARIABLES, PREFIX
+from latentwatch.lab.brokers import KafkaBroker, MockBroker
+from latentwatch.stream.settings import Settings
+from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE, OTHER_VARIABLES, PREFIX
 
 # Before anything imports torch or numpy, for this process and its children: brokers and workers
 # run beside the tests on few cores.

@@ -10,14 +10,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from detector import Baseline
-from producers.wire import ActivationBatch, EndOfStream, decode, encode, encode_end
-from stream.events import Record, alert_record, dead_letter_record, report_records
-from stream.hours import HOUR_NS, HourPart
-from stream.lane import AlertChange, Lane, LaneKey
-from stream.policy import Policy
-from stream.rates import RateBook
-from stream.settings import Settings
+from latentwatch.detector import Baseline
+from latentwatch.producers.wire import ActivationBatch, EndOfStream, decode, encode, encode_end
+from latentwatch.stream.core.events import Record, alert_record, dead_letter_record, report_records
+from latentwatch.stream.core.hours import HourPart
+from latentwatch.stream.core.lane import AlertChange, Lane, LaneKey
+from latentwatch.stream.core.policy import Policy
+from latentwatch.stream.core.rates import RateBook
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.settings import Settings
 
 DOCUMENT = yaml.safe_load(Path(__file__).parents[1].joinpath("asyncapi.yaml").read_text())
 MESSAGES = DOCUMENT["components"]["messages"]

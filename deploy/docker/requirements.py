@@ -15,12 +15,22 @@ PROJECT = Path("pyproject.toml")
 
 
 def requirements(project: Path, extras: list[str], without: list[str]) -> list[str]:
-    """Dependencies of the project and of its extras, but those of these names."""
-    told = tomllib.loads(project.read_text())["project"]
-    optional = told["optional-dependencies"]
-    if unknown := set(extras) - set(optional):
-        sys.exit(f"there is no extra {', '.join(sorted(unknown))}: see {project}")
-    wanted = [*told["dependencies"], *(line for extra in extras for line in optional[extra])]
+    """Dependencies of the project and of its extras, except those with these names."""
+    described = tomllib.loads(project.read_text())["project"]
+    optional = described["optional-dependencies"]
+    wanted, open_extras, seen = list(described["dependencies"]), list(extras), set[str]()
+    while open_extras:
+        extra = open_extras.pop()
+        if extra not in optional:
+            sys.exit(f"there is no extra {extra}: see {project}")
+        seen.add(extra)
+        for line in optional[extra]:
+            # an extra may build on others: "latentwatch[worker]"
+            own = re.fullmatch(rf"{described['name']}\[([^\]]+)\]", line)
+            if own is None:
+                wanted.append(line)
+            else:
+                open_extras += [name for name in own[1].split(",") if name not in seen]
     return sorted({line for line in wanted if _name(line) not in without})
 
 

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from .options import LOOPBACK_NAMES, Options, is_loopback
+from latentwatch.stream.dashboard.options import LOOPBACK_NAMES, Options, is_loopback
 
 __all__ = ["COOKIE", "Access", "session_cookie"]
 

@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from stream.version import VERSION
-
-from .answers import (
+from latentwatch import __version__
+from latentwatch.stream.dashboard.changes import MOST_LISTENERS
+from latentwatch.stream.dashboard.commands import alert_commands
+from latentwatch.stream.dashboard.components import Parts
+from latentwatch.stream.dashboard.records import Alert, Rate
+from latentwatch.stream.dashboard.responses import (
     AlertAnswer,
     FlaggedAnswer,
     LetterCount,
@@ -23,11 +26,7 @@ from .answers import (
     WorkerAnswer,
     WorkersAnswer,
 )
-from .changes import MOST_LISTENERS
-from .commands import alert_commands
-from .parts import Parts
-from .records import Alert, Rate
-from .workers import Worker
+from latentwatch.stream.dashboard.workers import Worker
 
 __all__ = ["api"]
 
@@ -170,7 +169,7 @@ def _add_service(router: APIRouter, parts: Parts) -> None:
         ready, reason = standing.ready
         topics = settings.topics()
         return StatusAnswer(
-            version=VERSION,
+            version=__version__,
             servers=settings.bootstrap_servers,
             user=request.scope.get("user_name", ""),
             ready=ready,

@@ -13,14 +13,19 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from stream.version import VERSION
-
-from .access import COOKIE, SESSION_SECONDS, Access, same, session_cookie
-from .api import api
-from .headers import SafeHeaders
-from .metrics import exposition
-from .options import Options
-from .parts import Parts
+from latentwatch import __version__
+from latentwatch.stream.dashboard.access import (
+    COOKIE,
+    SESSION_SECONDS,
+    Access,
+    same,
+    session_cookie,
+)
+from latentwatch.stream.dashboard.api import api
+from latentwatch.stream.dashboard.components import Parts
+from latentwatch.stream.dashboard.headers import SafeHeaders
+from latentwatch.stream.dashboard.metrics import exposition
+from latentwatch.stream.dashboard.options import Options
 
 __all__ = ["make_app"]
 
@@ -39,7 +44,7 @@ def make_app(parts: Parts) -> Callable[..., Any]:
     # the pages that FastAPI would add load scripts from elsewhere
     app = FastAPI(
         title="latentwatch dashboard",
-        version=VERSION,
+        version=__version__,
         description="Detection rates, alerts, flagged requests, dead letters and workers.",
         openapi_url="/api/openapi.json",
         docs_url=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import datetime, timedelta
 
-from .records import Alert
+from latentwatch.stream.dashboard.records import Alert
 
 __all__ = ["alert_commands"]
 

@@ -6,7 +6,7 @@
     └── DashboardError       it may not, or cannot, be started as it was asked to
 """
 
-from stream.errors import StreamError
+from latentwatch.stream.core.errors import StreamError
 
 __all__ = ["DashboardError"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .store import Sample
+from latentwatch.stream.dashboard.store import Sample
 
 __all__ = ["WorkerReport", "read_exposition"]
 

@@ -13,13 +13,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from stream.errors import BrokerError, StreamError
-from stream.settings import Settings
-from stream.topics import partition_counts
-
-from .changes import Changes
-from .records import ROLES, Parsed, parse
-from .store import Place, Store
+from latentwatch.stream.core.errors import BrokerError, StreamError
+from latentwatch.stream.dashboard.changes import Changes
+from latentwatch.stream.dashboard.records import ROLES, Parsed, parse
+from latentwatch.stream.dashboard.store import Place, Store
+from latentwatch.stream.kafka.topics import partition_counts
+from latentwatch.stream.settings import Settings
 
 __all__ = ["Follower", "Standing"]
 

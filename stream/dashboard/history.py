@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from .records import Alert, DeadLetter, Flagged, Rate
-from .schema import open_for_reading
+from latentwatch.stream.dashboard.records import Alert, DeadLetter, Flagged, Rate
+from latentwatch.stream.dashboard.schema import open_for_reading
 
 __all__ = ["History"]
 

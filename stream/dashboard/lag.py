@@ -9,13 +9,12 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from stream.errors import StreamError
-from stream.replay.lag import WorkerLag
-from stream.settings import Settings
-from stream.topics import partition_count
-
-from .changes import Changes
-from .store import Store
+from latentwatch.stream.core.errors import StreamError
+from latentwatch.stream.dashboard.changes import Changes
+from latentwatch.stream.dashboard.store import Store
+from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.topics import partition_count
+from latentwatch.stream.settings import Settings
 
 __all__ = ["GroupLag"]
 

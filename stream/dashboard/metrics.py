@@ -9,10 +9,9 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from stream.version import VERSION
-
-from .parts import Parts
-from .records import ROLES
+from latentwatch import __version__
+from latentwatch.stream.dashboard.components import Parts
+from latentwatch.stream.dashboard.records import ROLES
 
 __all__ = ["exposition"]
 
@@ -53,5 +52,5 @@ class _Standing(Collector):
         build = GaugeMetricFamily(
             PREFIX + "build_info", "1, with what runs here.", labels=["software", "python"]
         )
-        build.add_metric([VERSION, platform.python_version()], 1)
+        build.add_metric([__version__, platform.python_version()], 1)
         yield build

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .errors import DashboardError
+from latentwatch.stream.dashboard.errors import DashboardError
 
 __all__ = ["LOOPBACK_NAMES", "Options", "is_loopback", "read_token"]
 
@@ -20,7 +20,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class Options:
-    """The dashboard's own options; Kafka's are in `stream.settings.Settings`.
+    """The dashboard's own options; Kafka's are in `latentwatch.stream.settings.Settings`.
 
     Parameters
     ----------

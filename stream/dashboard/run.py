@@ -14,15 +14,14 @@ from typing import Any
 
 import uvicorn
 
-from stream.settings import Settings
-
-from .app import make_app
-from .changes import Changes
-from .errors import DashboardError
-from .options import Options
-from .parts import Parts
-from .records import ROLES
-from .store import Store
+from latentwatch.stream.dashboard.app import make_app
+from latentwatch.stream.dashboard.changes import Changes
+from latentwatch.stream.dashboard.components import Parts
+from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.dashboard.options import Options
+from latentwatch.stream.dashboard.records import ROLES
+from latentwatch.stream.dashboard.store import Store
+from latentwatch.stream.settings import Settings
 
 __all__ = ["run_dashboard"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from .errors import DashboardError
+from latentwatch.stream.dashboard.errors import DashboardError
 
 __all__ = ["open_for_reading", "open_for_writing"]
 

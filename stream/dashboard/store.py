@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
-from .errors import DashboardError
-from .records import Alert, DeadLetter, Flagged, Parsed, Rate
-from .schema import open_for_writing
+from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.dashboard.records import Alert, DeadLetter, Flagged, Parsed, Rate
+from latentwatch.stream.dashboard.schema import open_for_writing
 
 __all__ = ["MOST_LETTERS", "Place", "Sample", "Store"]
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import aiohttp
 import structlog
 
-from .changes import Changes
-from .exposition import WorkerReport, read_exposition
-from .store import Sample, Store
+from latentwatch.stream.dashboard.changes import Changes
+from latentwatch.stream.dashboard.exposition import WorkerReport, read_exposition
+from latentwatch.stream.dashboard.store import Sample, Store
 
 __all__ = ["Worker", "Workers"]
 

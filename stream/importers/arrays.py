@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .events import Float32, NotImportedError
+from latentwatch.stream.importers.events import Float32, NotImportedError
 
 __all__ = ["classes_of", "common_rows", "numbers", "pooled"]
 

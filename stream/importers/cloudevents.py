@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .events import NotImportedError, Summary
-from .outputs import parse_json
+from latentwatch.stream.importers.events import NotImportedError, Summary
+from latentwatch.stream.importers.outputs import parse_json
 
 __all__ = ["read_cloudevents"]
 

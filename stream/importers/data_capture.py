@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from stream.errors import RecordingError
-
-from .events import Event, NotImportedError, Summary, time_ns_of
-from .outputs import Outputs, parse_body, parse_json
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.importers.events import Event, NotImportedError, Summary, time_ns_of
+from latentwatch.stream.importers.outputs import Outputs, parse_body, parse_json
 
 __all__ = ["RequestId", "read_data_capture"]
 

@@ -14,10 +14,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.errors import RecordingError
-
-from .arrays import classes_of, common_rows, pooled
-from .events import Event, Float32, NotImportedError, Summary
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.importers.arrays import classes_of, common_rows, pooled
+from latentwatch.stream.importers.events import Event, Float32, NotImportedError, Summary
 
 __all__ = ["Clock", "read_debugger"]
 

@@ -27,7 +27,7 @@ class Event:
     time_ns : int
         When it happened, nanoseconds since 1970, UTC.
     event_id, source : str
-        As in `producers.wire.ActivationBatch`.
+        As in `latentwatch.producers.wire.ActivationBatch`.
     request_ids : tuple of str [n]
     layers : dict of str to float32 [n, d]
     predicted : int64 [n]

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stream.errors import RecordingError
-
-from .cloudevents import read_cloudevents
-from .events import Event, NotImportedError, Summary, time_ns_of
-from .outputs import Outputs, parse_json
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.importers.cloudevents import read_cloudevents
+from latentwatch.stream.importers.events import Event, NotImportedError, Summary, time_ns_of
+from latentwatch.stream.importers.outputs import Outputs, parse_json
 
 __all__ = ["Service", "read_kserve"]
 

@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from .arrays import classes_of, common_rows, numbers, pooled
-from .events import Float32, NotImportedError
+from latentwatch.stream.importers.arrays import classes_of, common_rows, numbers, pooled
+from latentwatch.stream.importers.events import Float32, NotImportedError
 
 __all__ = ["Outputs", "parse_body", "parse_json"]
 

@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from detector import Baseline, Decision, Flagged, Monitor, Sketch, Suspect, decide, flag
-from detector.calibration import Calibration
-from detector.decision import LEAST_ROWS
-from detector.errors import ActivationsError
-from detector.monitor import Block
-from stream.errors import RecordingError
-from stream.hours import HOUR_NS
-from stream.lane import checked_rows, requests_of
-from stream.rates import hour_name
-from stream.recording import RecordedMessage, Recording
-from stream.recording.layout import hour_folder
+from latentwatch.detector import Baseline, Decision, Flagged, Monitor, Sketch, Suspect, decide, flag
+from latentwatch.detector.calibration import Calibration
+from latentwatch.detector.decision import LEAST_ROWS
+from latentwatch.detector.errors import ActivationsError
+from latentwatch.detector.monitor import Block
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.core.lane import checked_rows, requests_of
+from latentwatch.stream.core.times import HOUR_NS, hour_name
+from latentwatch.stream.recording import RecordedMessage, Recording
+from latentwatch.stream.recording.layout import hour_folder
 
 __all__ = ["HourVerdict", "judge_hour", "violations_of"]
 

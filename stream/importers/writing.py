@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.artefact import filesystem_of
-from producers.wire import ActivationBatch, EncodeError, Limits, encode
-from stream.errors import RecordingError
-from stream.recording.files import RecordingFiles
-from stream.recording.rows import RecordedMessage
-from stream.recording.writer import RecordingWriter
-
-from .events import Event, Summary
+from latentwatch.detector.artefact import filesystem_of
+from latentwatch.producers.wire import ActivationBatch, EncodeError, Limits, encode
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.importers.events import Event, Summary
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.rows import RecordedMessage
+from latentwatch.stream.recording.writer import RecordingWriter
 
 __all__ = ["check_target", "write_recording"]
 

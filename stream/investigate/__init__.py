@@ -3,11 +3,17 @@
 Needs the extra ``record``.
 """
 
-from .alert import AlertEvent, AnyAlert, ClientAlert, alert_in_file, newest_alert
-from .errors import InvestigationError
-from .lane_rows import LaneRows, MessageSource, rows_around
-from .suspicion import Suspicion, SuspiciousRequest, weigh
-from .window import Judged, judge_again
+from latentwatch.stream.investigate.alert import (
+    AlertEvent,
+    AnyAlert,
+    ClientAlert,
+    alert_in_file,
+    newest_alert,
+)
+from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.investigate.lane_rows import LaneRows, MessageSource, rows_around
+from latentwatch.stream.investigate.suspicion import Suspicion, SuspiciousRequest, weigh
+from latentwatch.stream.investigate.window import Judged, judge_again
 
 __all__ = [
     "AlertEvent",

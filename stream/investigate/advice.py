@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from .alert import AlertEvent, AnyAlert
-from .suspicion import Suspicion
+from latentwatch.stream.investigate.alert import AlertEvent, AnyAlert
+from latentwatch.stream.investigate.suspicion import Suspicion
 
 __all__ = ["KEEP", "Step", "next_steps", "replay_command"]
 

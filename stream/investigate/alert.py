@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from .errors import InvestigationError
+from latentwatch.stream.core.times import parse_timestamp
+from latentwatch.stream.investigate.errors import InvestigationError
 
 __all__ = ["AlertEvent", "AnyAlert", "ClientAlert", "alert_in_file", "newest_alert", "parse"]
 
@@ -142,16 +142,9 @@ def _common(data: dict[str, Any]) -> dict[str, Any]:
         "requests": window["requests"],
         "first_offset": place["first"],
         "last_offset": place["last"],
-        "first_ns": nanoseconds(window["first_event_time"]),
-        "last_ns": nanoseconds(window["last_event_time"]),
+        "first_ns": parse_timestamp(window["first_event_time"]),
+        "last_ns": parse_timestamp(window["last_event_time"]),
     }
-
-
-def nanoseconds(text: str) -> int:
-    """Nanoseconds since 1970 of a time as events have it, ``2026-01-05T10:02:40.828882294Z``."""
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
-    return seconds * 10**9 + int(fraction.ljust(9, "0") or 0)
 
 
 def newest_alert(wanted: str, records: Iterable[tuple[str, bytes]], where: str) -> AnyAlert:

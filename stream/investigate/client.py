@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector import Baseline, Requests
-from detector.extraction_trace import Trace, trace
-from stream.recording import RecordedMessage
-
-from .alert import ClientAlert
-from .errors import InvestigationError
-from .lane_rows import LaneRows, MessageSource, bounds_with, read_back
+from latentwatch.detector import Baseline, Requests
+from latentwatch.detector.clients.trace import Trace, trace
+from latentwatch.stream.investigate.alert import ClientAlert
+from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.investigate.lane_rows import LaneRows, MessageSource, bounds_with, read_back
+from latentwatch.stream.recording import RecordedMessage
 
 __all__ = ["JudgedClient", "judge_client"]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import BLOCK_ROWS
-
-from .client import JudgedClient
-from .drawing import BLUE, GREY, RED, SHADE, SHOWN, plt, png
-from .embedding import embed, sample
+from latentwatch.detector.features import BLOCK_ROWS
+from latentwatch.stream.investigate.client import JudgedClient
+from latentwatch.stream.investigate.drawing import BLUE, GREY, RED, SHADE, SHOWN, plt, png
+from latentwatch.stream.investigate.embedding import embed, sample
 
 __all__ = ["draw_evidence", "draw_queries"]
 

@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.pictures import InputPictures
-from stream.version import VERSION
-
-from .advice import KEEP, Step, replay_command
-from .alert import ClientAlert
-from .client import JudgedClient
-from .client_drawing import draw_evidence, draw_queries
-from .client_page import CLIENT
-from .page import render
-from .report import LISTED, Report, data_uri, moment
+from latentwatch import __version__
+from latentwatch.stream.investigate.advice import KEEP, Step, replay_command
+from latentwatch.stream.investigate.alert import ClientAlert
+from latentwatch.stream.investigate.client import JudgedClient
+from latentwatch.stream.investigate.client_drawing import draw_evidence, draw_queries
+from latentwatch.stream.investigate.client_page import CLIENT
+from latentwatch.stream.investigate.page import render
+from latentwatch.stream.investigate.pictures import InputPictures
+from latentwatch.stream.investigate.report import LISTED, Report, data_uri, moment
 
 __all__ = ["make_client_report"]
 
@@ -58,7 +57,7 @@ def make_client_report(
         has_pictures=any(shown),
         classes=Counter(judged.rows.predicted[judged.judged].tolist()).most_common(),
         steps=_steps(judged.alert, recording),
-        version=VERSION,
+        version=__version__,
         origin=origin,
     )
     return Report(html, evidence, drawn)

@@ -9,11 +9,10 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.features import BLOCK_ROWS
-
-from .embedding import embed, sample
-from .suspicion import Suspicion
-from .window import Judged
+from latentwatch.detector.features import BLOCK_ROWS
+from latentwatch.stream.investigate.embedding import embed, sample
+from latentwatch.stream.investigate.suspicion import Suspicion
+from latentwatch.stream.investigate.window import Judged
 
 mpl.use("Agg")
 

@@ -1,6 +1,6 @@
 """What can go wrong when somebody looks into an alert or into layers."""
 
-from stream.errors import StreamError
+from latentwatch.stream.core.errors import StreamError
 
 __all__ = ["InvestigationError"]
 

@@ -11,15 +11,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from producers.wire import Limits, WireError, decode
-from stream.consumers import stop_consumer
-from stream.errors import BrokerError
-from stream.fetched import read_within_bounds
-from stream.recording import RecordedMessage
-from stream.settings import Settings
-
-from .alert import AnyAlert, newest_alert
-from .errors import InvestigationError
+from latentwatch.producers.wire import Limits, WireError, decode
+from latentwatch.stream.core.errors import BrokerError
+from latentwatch.stream.investigate.alert import AnyAlert, newest_alert
+from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.kafka.bounded_batches import read_within_bounds
+from latentwatch.stream.kafka.consumers import stop_consumer
+from latentwatch.stream.recording import RecordedMessage
+from latentwatch.stream.settings import Settings
 
 __all__ = ["KafkaMessages", "alert_in_kafka"]
 

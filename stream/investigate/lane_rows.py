@@ -9,12 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detector import ActivationsError, Baseline, Requests
-from stream.lane import checked_rows, requests_of
-from stream.recording import RecordedMessage
-
-from .alert import AlertEvent, AnyAlert
-from .errors import InvestigationError
+from latentwatch.detector import ActivationsError, Baseline, Requests
+from latentwatch.stream.core.lane import checked_rows, requests_of
+from latentwatch.stream.investigate.alert import AlertEvent, AnyAlert
+from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.recording import RecordedMessage
 
 __all__ = ["LaneRows", "MessageSource", "bounds_with", "read_back", "rows_around"]
 

@@ -9,10 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.recording import Recording
-
-from .embedding import embed, sample
-from .separation import LayerReport, Separation
+from latentwatch.stream.investigate.embedding import embed, sample
+from latentwatch.stream.investigate.separation import LayerReport, Separation
+from latentwatch.stream.recording import Recording
 
 mpl.use("Agg")
 

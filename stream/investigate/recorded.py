@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.recording import Flush, RecordedMessage, Recording
+from latentwatch.stream.recording import Flush, RecordedMessage, Recording
 
 __all__ = ["RecordedMessages"]
 

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.events import timestamp
-from stream.pictures import InputPictures
-from stream.version import VERSION
-
-from .advice import next_steps
-from .alert import AlertEvent
-from .drawing import draw_map, draw_timeline
-from .errors import InvestigationError
-from .page import WINDOW, render
-from .suspicion import Suspicion, SuspiciousRequest, weigh
-from .window import Judged
+from latentwatch import __version__
+from latentwatch.stream.core.times import timestamp
+from latentwatch.stream.investigate.advice import next_steps
+from latentwatch.stream.investigate.alert import AlertEvent
+from latentwatch.stream.investigate.drawing import draw_map, draw_timeline
+from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.investigate.page import WINDOW, render
+from latentwatch.stream.investigate.pictures import InputPictures
+from latentwatch.stream.investigate.suspicion import Suspicion, SuspiciousRequest, weigh
+from latentwatch.stream.investigate.window import Judged
 
 __all__ = [
     "FILES",
@@ -102,7 +101,7 @@ def make_report(
         before=judged.start,
         classes=suspicion.classes,
         steps=next_steps(judged.alert, suspicion, recording),
-        version=VERSION,
+        version=__version__,
         origin=origin,
     )
     return Report(html, timeline, drawn)

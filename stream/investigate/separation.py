@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from detector import Baseline, ConstantFeaturesError, decide
-from stream.recording import Recording
-
-from .errors import InvestigationError
+from latentwatch.detector import Baseline, ConstantFeaturesError, decide
+from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.recording import Recording
 
 __all__ = ["WINDOW", "LayerReport", "Separation", "advise", "separate"]
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector import attribution, flag
-from detector.sketch import REPEATED
-from detector.suspects import SUSPECT_LEVEL
-
-from .window import Judged
+from latentwatch.detector import attribution, flag
+from latentwatch.detector.sketch import REPEATED
+from latentwatch.detector.suspects import SUSPECT_LEVEL
+from latentwatch.stream.investigate.window import Judged
 
 __all__ = ["Sender", "Suspicion", "SuspiciousRequest", "weigh"]
 

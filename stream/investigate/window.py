@@ -14,14 +14,13 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from detector import Baseline, Decision, Features, Monitor, Sketch, decide
-from detector.decision import LEAST_ROWS
-from detector.features import BLOCK_ROWS, CHUNK_ROWS
-from detector.repeats import repeated, row_digests
-
-from .alert import AlertEvent
-from .errors import InvestigationError
-from .lane_rows import LaneRows
+from latentwatch.detector import Baseline, Decision, Features, Monitor, Sketch, decide
+from latentwatch.detector.decision import LEAST_ROWS
+from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS
+from latentwatch.detector.repeats import repeated, row_digests
+from latentwatch.stream.investigate.alert import AlertEvent
+from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.investigate.lane_rows import LaneRows
 
 __all__ = ["Judged", "judge_again"]
 

@@ -4,10 +4,10 @@
 `retry` tries again, and `follow` reads the alerts topic.
 """
 
-from .change import AlertState, Book, Notification, alert_state, changes
-from .errors import DeliveryError, NotifyError
-from .parse import parse_target, parse_targets
-from .signature import sign
+from latentwatch.stream.notify.change import AlertState, Book, Notification, alert_state, changes
+from latentwatch.stream.notify.errors import DeliveryError, NotifyError
+from latentwatch.stream.notify.parse import parse_target, parse_targets
+from latentwatch.stream.notify.signature import sign
 
 __all__ = [
     "AlertState",

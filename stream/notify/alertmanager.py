@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from .change import AlertState, Notification
-from .text import (
+from latentwatch.stream.notify.change import AlertState, Notification
+from latentwatch.stream.notify.text import (
     EXTRACTION,
     client_name,
     client_summary,

@@ -7,7 +7,7 @@
         └── DeliveryError    a target that did not take a notification; it is tried again
 """
 
-from stream.errors import StreamError
+from latentwatch.stream.core.errors import StreamError
 
 __all__ = ["DeliveryError", "NotifyError"]
 

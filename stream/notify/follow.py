@@ -15,13 +15,12 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream.settings import Settings
-from stream.topics import partition_count
-
-from .change import AlertState, Book, alert_state
-from .errors import DeliveryError
-from .retry import Retry
-from .targets import Target
+from latentwatch.stream.kafka.topics import partition_count
+from latentwatch.stream.notify.change import AlertState, Book, alert_state
+from latentwatch.stream.notify.errors import DeliveryError
+from latentwatch.stream.notify.retry import Retry
+from latentwatch.stream.notify.targets import Target
+from latentwatch.stream.settings import Settings
 
 __all__ = ["Follower", "first_of_firing", "group_id"]
 

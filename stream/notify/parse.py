@@ -9,8 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
 
-from .errors import NotifyError
-from .targets import AlertmanagerTarget, AppriseTarget, Target, WebhookTarget
+from latentwatch.stream.notify.errors import NotifyError
+from latentwatch.stream.notify.targets import (
+    AlertmanagerTarget,
+    AppriseTarget,
+    Target,
+    WebhookTarget,
+)
 
 __all__ = ["parse_target", "parse_targets", "targets_in_file"]
 

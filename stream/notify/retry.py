@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from .errors import DeliveryError
+from latentwatch.stream.notify.errors import DeliveryError
 
 __all__ = ["Pause", "Retry", "delays"]
 

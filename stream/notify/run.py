@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 from aiokafka.errors import KafkaError
 
-from stream.errors import BrokerError
-from stream.settings import Settings
-
-from .follow import Follower
-from .retry import Pause, Retry
-from .targets import Target
+from latentwatch.stream.core.errors import BrokerError
+from latentwatch.stream.notify.follow import Follower
+from latentwatch.stream.notify.retry import Pause, Retry
+from latentwatch.stream.notify.targets import Target
+from latentwatch.stream.settings import Settings
 
 __all__ = ["notify", "pause_until"]
 

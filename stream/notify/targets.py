@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import aiohttp
 import orjson
 
-from . import alertmanager
-from .change import AlertState, Notification
-from .errors import DeliveryError, NotifyError
-from .signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
-from .text import body, markdown, title
+from latentwatch.stream.notify import alertmanager
+from latentwatch.stream.notify.change import AlertState, Notification
+from latentwatch.stream.notify.errors import DeliveryError, NotifyError
+from latentwatch.stream.notify.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from latentwatch.stream.notify.text import body, markdown, title
 
 __all__ = ["AlertmanagerTarget", "AppriseTarget", "Target", "WebhookTarget"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .change import AlertState, Notification
+from latentwatch.stream.notify.change import AlertState, Notification
 
 __all__ = ["EXTRACTION", "body", "is_about_client", "markdown", "summary", "title"]
 

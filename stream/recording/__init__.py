@@ -3,8 +3,8 @@
 Needs the extra ``record``. `Recording` is the door for notebooks.
 """
 
-from .layout import FilePlace, Flush
-from .reader import Recording, Selection
-from .rows import RecordedMessage
+from latentwatch.stream.recording.layout import FilePlace, Flush
+from latentwatch.stream.recording.reader import Recording, Selection
+from latentwatch.stream.recording.rows import RecordedMessage
 
 __all__ = ["FilePlace", "Flush", "RecordedMessage", "Recording", "Selection"]

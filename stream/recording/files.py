@@ -12,10 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from detector.artefact import filesystem_of
-from stream.errors import RecordingError
-
-from .layout import CLIENT, COLUMNS, FilePlace, read_metadata
+from latentwatch.detector.artefact import filesystem_of
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.recording.layout import CLIENT, COLUMNS, FilePlace, read_metadata
 
 __all__ = ["RecordingFiles"]
 

@@ -17,9 +17,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from stream.errors import RecordingError
-from stream.hours import HOUR_NS
-from stream.version import VERSION
+from latentwatch import __version__
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.core.times import HOUR_NS
 
 __all__ = [
     "ACTIVATION",
@@ -164,7 +164,7 @@ def file_schema(
         "version": place.version,
         "layers": list(layers),
         "flush": files,
-        "software_version": VERSION,
+        "software_version": __version__,
     }
     return pa.schema([*COLUMNS, *activations], {_METADATA: orjson.dumps(metadata)})
 

@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream.errors import RecordingError
-from stream.hours import HOUR_NS
-
-from .files import RecordingFiles
-from .layout import ACTIVATION, COLUMNS, FilePlace, Flush, hour_folder
-from .rows import Piece, RecordedMessage, layer_values, pieces_of, whole
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.layout import ACTIVATION, COLUMNS, FilePlace, Flush, hour_folder
+from latentwatch.stream.recording.rows import Piece, RecordedMessage, layer_values, pieces_of, whole
 
 __all__ = ["Recording", "Selection"]
 

@@ -15,15 +15,14 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from producers.wire import Limits, WireError, decode, read_end
-from stream.consumers import stop_consumer
-from stream.errors import RecordingError, TopicError
-from stream.fetched import read_within_bounds
-from stream.settings import Settings
-from stream.topics import partition_count
-
-from .rows import RecordedMessage
-from .writer import RecordingWriter
+from latentwatch.producers.wire import Limits, WireError, decode, read_end
+from latentwatch.stream.core.errors import RecordingError, TopicError
+from latentwatch.stream.kafka.bounded_batches import read_within_bounds
+from latentwatch.stream.kafka.consumers import stop_consumer
+from latentwatch.stream.kafka.topics import partition_count
+from latentwatch.stream.recording.rows import RecordedMessage
+from latentwatch.stream.recording.writer import RecordingWriter
+from latentwatch.stream.settings import Settings
 
 __all__ = ["Recorder"]
 

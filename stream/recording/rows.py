@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from producers.wire import ActivationBatch, traces_of
-from stream.hours import HOUR_NS
-
-from .layout import ACTIVATION, CLIENT, FilePlace, Flush, file_schema
+from latentwatch.producers.wire import ActivationBatch, traces_of
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.recording.layout import ACTIVATION, CLIENT, FilePlace, Flush, file_schema
 
 __all__ = ["Piece", "RecordedMessage", "layer_values", "pieces_of", "tables_of", "whole"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .files import RecordingFiles
-from .layout import Flush
-from .rows import RecordedMessage, tables_of
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.layout import Flush
+from latentwatch.stream.recording.rows import RecordedMessage, tables_of
 
 __all__ = ["RecordingWriter", "Written"]
 

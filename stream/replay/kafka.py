@@ -11,12 +11,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from producers.wire import ActivationBatch, EndOfStream, Limits, encode, encode_end
-from stream.settings import Settings
-from stream.topics import partition_count
-
-from .lag import WorkerLag
-from .pace import Pace
+from latentwatch.producers.wire import ActivationBatch, EndOfStream, Limits, encode, encode_end
+from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.topics import partition_count
+from latentwatch.stream.replay.pace import Pace
+from latentwatch.stream.settings import Settings
 
 __all__ = ["Replay"]
 

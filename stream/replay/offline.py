@@ -15,13 +15,13 @@ from dataclasses import replace
 from functools import cache
 from itertools import islice
 
-from detector import Baseline
-from producers.wire import ActivationBatch, Limits
-from stream.events import Record, report_records
-from stream.hours import HourPart
-from stream.processor import Processor, RefusedError
-from stream.rates import FindBaseline, RateBook
-from stream.settings import Settings
+from latentwatch.detector import Baseline
+from latentwatch.producers.wire import ActivationBatch, Limits
+from latentwatch.stream.core.events import Record, report_records
+from latentwatch.stream.core.hours import HourPart
+from latentwatch.stream.core.processor import Processor, RefusedError
+from latentwatch.stream.core.rates import FindBaseline, RateBook
+from latentwatch.stream.settings import Settings
 
 __all__ = ["OfflineReplay"]
 

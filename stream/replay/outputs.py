@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
 
-from stream.errors import RecordingError
-from stream.events import Record
-from stream.topic_names import Topics
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.core.events import Record
+from latentwatch.stream.core.topic_names import Topics
 
 __all__ = ["OutputFiles"]
 

@@ -15,13 +15,12 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from detector import Baseline
-from stream.events import Record
-from stream.rates import FindBaseline
-from stream.recording import Recording
-from stream.settings import Settings
-
-from .offline import OfflineReplay
+from latentwatch.detector import Baseline
+from latentwatch.stream.core.events import Record
+from latentwatch.stream.core.rates import FindBaseline
+from latentwatch.stream.recording import Recording
+from latentwatch.stream.replay.offline import OfflineReplay
+from latentwatch.stream.settings import Settings
 
 __all__ = ["replay_recording"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from .standing import Standing
+from latentwatch.stream.replay.latest import Standing
 
 __all__ = ["tables"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from detector import Baseline
-from stream.errors import RecordingError
-from stream.rates import FindBaseline
-from stream.recording import Recording
-from stream.settings import Settings
+from latentwatch.detector import Baseline
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.core.rates import FindBaseline
+from latentwatch.stream.recording import Recording
+from latentwatch.stream.settings import Settings
 
 __all__ = ["one_baseline"]
 

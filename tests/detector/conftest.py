@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detector import Baseline, Features
+from latentwatch.detector import Baseline, Features
 
 Rows = tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]
 
@@ -92,7 +92,7 @@ def window_z() -> Callable[[Baseline, Features, int], NDArray[np.float64]]:
 
 
 def _window_z(baseline: Baseline, features: Features, size: int) -> NDArray[np.float64]:
-    from detector.decision import view_statistics
+    from latentwatch.detector.decision import view_statistics
 
     found = []
     for start in range(0, len(features) - size + 1, size):

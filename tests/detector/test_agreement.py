@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector import Baseline
-from detector.agreement import (
+from latentwatch.detector import Baseline
+from latentwatch.detector.agreement import (
     LEAST_DISTANCE,
     REGULARISATION,
     Agreement,
     ClassDistances,
     compare_classes,
 )
-from detector.features import CHUNK_ROWS, Float32, Float64, Int64, group_means
+from latentwatch.detector.features import CHUNK_ROWS, Float32, Float64, Int64, group_means
 
 ROWS, GROUPS, WIDTH = 210, 3, 9
 

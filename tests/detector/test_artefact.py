@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from detector import ArtefactError, Baseline, Monitor
+from latentwatch.detector import ArtefactError, Baseline, Monitor
 
 FORMAT = "latentwatch-baseline/5"
 

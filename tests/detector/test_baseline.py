@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector import (
+from latentwatch.detector import (
     Baseline,
     BaselineError,
     ConstantFeaturesError,
@@ -18,7 +18,7 @@ from detector import (
     TooFewRowsError,
     UnseenClassError,
 )
-from detector.rows import feature_count
+from latentwatch.detector.rows import feature_count
 
 SMALL = {
     "model": "m",

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detector import Calibration, RunLengths, View
-from detector.calibration import REFERENCE_SHARES, calibrate, window_blocks
-from detector.decision import window_scores
-from detector.features import BLOCK_ROWS, fit_feature_map, residuals_of_rows
-from detector.leave_out import LeftOut, leave_out
-from detector.null import NullModel, surprise
-from detector.simulation import shifted_order
-from detector.sketch import TAIL_EDGES
+from latentwatch.detector import Calibration, RunLengths, View
+from latentwatch.detector.calibration import REFERENCE_SHARES, calibrate, window_blocks
+from latentwatch.detector.decision import window_scores
+from latentwatch.detector.features import BLOCK_ROWS, fit_feature_map, residuals_of_rows
+from latentwatch.detector.leave_out import LeftOut, leave_out
+from latentwatch.detector.null import NullModel, surprise
+from latentwatch.detector.simulation import shifted_order
+from latentwatch.detector.sketch import TAIL_EDGES
 
 LONGEST, ROWS, STREAM, BASELINES, STREAMS = 256, 2400, 6016, 9, 5
 CLASSES, WIDTH, FEATURES = 4, 16, 64

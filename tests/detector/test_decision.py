@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector import Baseline, Monitor, SketchError, ViewStatistics, attribution, decide
-from detector.decision import name_pattern, squared_norm
-from detector.features import GRID
+from latentwatch.detector import Baseline, Monitor, SketchError, ViewStatistics, attribution, decide
+from latentwatch.detector.decision import name_pattern, squared_norm
+from latentwatch.detector.features import GRID
 
 
 def test_a_sketch_of_too_few_requests_or_another_baseline_is_not_judged(

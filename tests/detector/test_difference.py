@@ -4,7 +4,7 @@ import numpy as np
 import orjson
 import pytest
 
-from detector import Baseline, compare_baselines
+from latentwatch.detector import Baseline, compare_baselines
 
 WIDTHS = {"early": 3, "deep": 4}
 

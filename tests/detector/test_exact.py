@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from detector import Baseline, DimensionError, gaussian_kernel, mmd_squared, permutation_test
-from detector.decision import view_statistics
-from detector.features import GRID
+from latentwatch.detector import (
+    Baseline,
+    DimensionError,
+    gaussian_kernel,
+    mmd_squared,
+    permutation_test,
+)
+from latentwatch.detector.decision import view_statistics
+from latentwatch.detector.features import GRID
 
 
 def naive_mmd_squared(x: np.ndarray, y: np.ndarray, bandwidths: list[float]) -> float:

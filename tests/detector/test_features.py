@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi
 
-from detector import ConstantFeaturesError
-from detector.exact import gaussian_kernel
-from detector.features import (
+from latentwatch.detector import ConstantFeaturesError
+from latentwatch.detector.exact import gaussian_kernel
+from latentwatch.detector.features import (
     BANDWIDTHS,
     CHUNK_ROWS,
     GRID,
@@ -269,7 +269,7 @@ def test_every_bandwidth_has_its_third_of_the_frequencies() -> None:
 SCRIPT = """
 import hashlib
 import numpy as np
-from detector.features import fit_feature_map, FeatureMap, residuals_of_rows
+from latentwatch.detector.features import fit_feature_map, FeatureMap, residuals_of_rows
 rng = np.random.default_rng(0)
 width, rank, groups = 192, 1024, 10
 feature_map = FeatureMap(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from detector import (
+from latentwatch.detector import (
     Baseline,
     Features,
     Requests,
@@ -20,9 +20,9 @@ from detector import (
     contamination,
     flag,
 )
-from detector.features import GRID
-from detector.sketch import TAIL_EDGES
-from detector.suspects import SUSPECT_LEVEL, SUSPECT_LIMIT
+from latentwatch.detector.features import GRID
+from latentwatch.detector.sketch import TAIL_EDGES
+from latentwatch.detector.suspects import SUSPECT_LEVEL, SUSPECT_LIMIT
 
 RANKS = 2000
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from detector.features import Float64, group_means, whitening_matrix
-from detector.leave_out import LeftOut, leave_out
+from latentwatch.detector.features import Float64, group_means, whitening_matrix
+from latentwatch.detector.leave_out import LeftOut, leave_out
 
 ROWS, GROUPS, WIDTH = 240, 3, 24
 GROUP = np.random.default_rng(9).permutation(np.repeat(np.arange(GROUPS), (25, 75, 140)))

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector import Baseline, Decision, DetectorError, Monitor, Requests, SketchError, decide
-from detector.calibration import window_blocks
+from latentwatch.detector import Baseline, Decision, DetectorError, Monitor, Requests, decide
+from latentwatch.detector.calibration import window_blocks
+from latentwatch.detector.errors import SketchError
 
 RUN_LENGTH = 5_000
 ROWS = 230

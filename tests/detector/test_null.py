@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import gamma, kstest, norm, skew
 
-from detector import Baseline, Features
-from detector.null import NullModel, Typicality, cube_root_normal, surprise
-from detector.sketch import TAIL_EDGES
+from latentwatch.detector import Baseline, Features
+from latentwatch.detector.null import NullModel, Typicality, cube_root_normal, surprise
+from latentwatch.detector.sketch import TAIL_EDGES
 
 WindowZ = Callable[[Baseline, Features, int], NDArray[np.float64]]
 

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from detector.leave_out import LeftOut
-from detector.null import PRIOR_PAIRS, NullModel
-from detector.sketch import TAIL_EDGES
+from latentwatch.detector.leave_out import LeftOut
+from latentwatch.detector.null import PRIOR_PAIRS, NullModel
+from latentwatch.detector.sketch import TAIL_EDGES
 
 
 def left_out_rows(rows: int = 12, seed: int = 0) -> LeftOut:

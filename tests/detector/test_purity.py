@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import detector
+from latentwatch import detector
 
-SOURCES = sorted(Path(detector.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(detector.__file__).parent.rglob("*.py"))
 
 ALLOWED = {
     "__future__", "collections", "contextlib", "dataclasses", "functools", "hashlib", "math",
-    "struct", "typing", "zlib", "detector", "fsspec", "numpy", "orjson", "safetensors", "scipy",
+    "struct", "typing", "zlib", "latentwatch", "fsspec", "numpy", "orjson", "safetensors", "scipy",
 }  # fmt: skip
 
 EXPORTS = {
@@ -72,7 +72,11 @@ def test_generators_are_made_from_a_seed_alone() -> None:
 
 
 def test_importing_the_detector_brings_no_service_along() -> None:
-    script = "import sys, detector; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    script = (
+        "import sys, latentwatch.detector; "
+        "names = {name.removeprefix('latentwatch.').split('.')[0] for name in sys.modules}; "
+        "print(*sorted(names))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
     )

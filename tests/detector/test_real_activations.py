@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector import Baseline, Evaluation, decide, evaluate
-from detector.evaluation_sets import split_sets
+from latentwatch.detector import Baseline, Evaluation, decide, evaluate
+from latentwatch.detector.evaluation.sets import split_sets
 
 NAME = "cifar10-activations.npz"
 FOLDERS = (

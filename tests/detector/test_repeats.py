@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector import Baseline, Monitor, Sketch, decide
-from detector.decision import LEAST_ROWS
-from detector.repeats import repeated, row_digests
+from latentwatch.detector import Baseline, Monitor, Sketch, decide
+from latentwatch.detector.decision import LEAST_ROWS
+from latentwatch.detector.repeats import repeated, row_digests
 
 
 @pytest.mark.parametrize("within", [1, 3, 100])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from detector.errors import NotFiniteError
-from detector.rows import Layout, gather
+from latentwatch.detector.errors import NotFiniteError
+from latentwatch.detector.rows import Layout, gather
 
 EVERY_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16)
 FINITE = EVERY_HALF[np.isfinite(EVERY_HALF)].reshape(-1, 8)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from detector import BaselineError, RunLengths
-from detector.calibration import lengthened
+from latentwatch.detector import BaselineError, RunLengths
+from latentwatch.detector.calibration import lengthened
 
 
 def exponential_runs(runs: int, requests: int, seed: int = 0) -> RunLengths:

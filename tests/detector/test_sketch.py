@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 import pytest
 
-from detector import Baseline, Features, Requests, Sketch, SketchError
-from detector.sketch import TAIL_EDGES
-from detector.suspects import SUSPECT_LEVEL, SUSPECT_LIMIT, Suspect
+from latentwatch.detector import Baseline, Features, Requests, Sketch, SketchError
+from latentwatch.detector.sketch import TAIL_EDGES
+from latentwatch.detector.suspects import SUSPECT_LEVEL, SUSPECT_LIMIT, Suspect
 
 GROUPS, VIEWS, WIDTH = 3, 2, 5
 

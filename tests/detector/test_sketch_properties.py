@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector import Features, Requests, Sketch, SketchError
+from latentwatch.detector import Features, Requests, Sketch, SketchError
 
 GROUPS, VIEWS, WIDTH = 3, 2, 4
 

@@ -12,12 +12,12 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from detector import Baseline
-from producers.wire import ActivationBatch, Message, decode, encode
-from stream.baselines import baseline_url
-from stream.settings import Settings
-from stream.topic_names import Topics
-from stream.topics import create_topics, topic_specs
+from latentwatch.detector import Baseline
+from latentwatch.producers.wire import ActivationBatch, Message, decode, encode
+from latentwatch.stream.core.topic_names import Topics
+from latentwatch.stream.kafka.topics import create_topics, topic_specs
+from latentwatch.stream.service.baselines import baseline_url
+from latentwatch.stream.settings import Settings
 from tests.end_to_end.service import Outputs, Service
 from tests.end_to_end.traffic import CLASSES, HOUR_NS, ROWS, START_HOUR, Sent, Traffic
 

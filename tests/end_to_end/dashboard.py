@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from stream.settings import Settings
+from latentwatch.stream.settings import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_SECONDS = 60.0
@@ -55,7 +55,7 @@ def running_dashboard(settings: Settings, folder: Path, *options: str) -> Iterat
     history = f"--history={folder / 'history.sqlite'}"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "stream.cli", "dashboard", "--port=0", history, *options],
+            [sys.executable, "-m", "latentwatch", "dashboard", "--port=0", history, *options],
             env={**os.environ, **settings.environment()},
             stdout=output,
             stderr=subprocess.STDOUT,

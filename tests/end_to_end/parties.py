@@ -7,13 +7,19 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 
-from producers import BackgroundPublisher
-from stream.cli import main
-from stream.security.acls import acls_of
-from stream.security.roles import ROLES, Role
-from stream.security.signing import make_key, public_file_of, read_private_key, sign, signature_url
-from stream.settings import Settings
-from stream.topic_names import Topics
+from latentwatch.producers import BackgroundPublisher
+from latentwatch.stream.cli.main import main
+from latentwatch.stream.core.topic_names import Topics
+from latentwatch.stream.kafka.acls import acls_of
+from latentwatch.stream.kafka.roles import ROLES, Role
+from latentwatch.stream.settings import Settings
+from latentwatch.stream.signing.signatures import (
+    make_key,
+    public_file_of,
+    read_private_key,
+    sign,
+    signature_url,
+)
 from tests.end_to_end.secure_broker import SecureBroker
 from tests.end_to_end.traffic import HOUR_NS, ROWS, START_HOUR, Traffic
 

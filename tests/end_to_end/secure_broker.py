@@ -32,10 +32,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from stream.broker import KafkaBroker
-from stream.broker.kafka_files import MoreListeners, free_port
-from stream.security.acls import Acl
-from stream.settings import Settings
+from latentwatch.lab.brokers import KafkaBroker
+from latentwatch.lab.brokers.kafka_files import MoreListeners, free_port
+from latentwatch.stream.kafka.acls import Acl
+from latentwatch.stream.settings import Settings
 
 HOST = "127.0.0.1"
 DAY = timedelta(days=1)

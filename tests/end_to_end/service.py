@@ -15,9 +15,9 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from stream.lane import Lane
-from stream.lane_state import read_lane_states
-from stream.settings import Settings
+from latentwatch.stream.core.lane import Lane
+from latentwatch.stream.service.lane_state import read_lane_states
+from latentwatch.stream.settings import Settings
 from tests.end_to_end.traffic import LAYERS, START_HOUR
 
 PATIENCE_SECONDS = 90.0
@@ -65,7 +65,7 @@ class WorkerProcess:
         self._log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stream.cli", "worker"],
+                [sys.executable, "-m", "latentwatch", "worker"],
                 env={**os.environ, **settings.environment()},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stream.chaos import actions, probes
-from stream.chaos.errors import ExperimentError
-from stream.chaos.material import SystemPlan
-from stream.chaos.measure import fired_about_clients
-from stream.chaos.system import System, start_system, stop_system
-from stream.cli import main
-from stream.settings_sources import KAFKA_SERVERS_VARIABLE
+from latentwatch.chaos.experiment import actions, probes
+from latentwatch.chaos.experiment.errors import ExperimentError
+from latentwatch.chaos.experiment.material import SystemPlan
+from latentwatch.chaos.experiment.measure import fired_about_clients
+from latentwatch.chaos.experiment.system import System, start_system, stop_system
+from latentwatch.stream.cli.main import main
+from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE
 
 pytestmark = pytest.mark.broker
 

@@ -19,7 +19,7 @@ def network_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_demo(out: Path, cache: Path, broker: str, seed: int) -> str:
     command = [
-        *(sys.executable, "-m", "stream.cli", "demo"),
+        *(sys.executable, "-m", "latentwatch", "demo"),
         *(f"--out={out}", f"--cache={cache}", f"--broker={broker}", f"--seed={seed}"),
         *(f"--hours={HOURS}", f"--requests-per-hour={REQUESTS}"),
         *("--training-images=10000", "--epochs=3", "--validation-images=2000"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream.settings_sources import KAFKA_SERVERS_VARIABLE
+from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE
 
 CLASSIFIER = {
     "classifier": "tests.end_to_end.small_classifier:network",
@@ -24,7 +24,7 @@ CLASSIFIER = {
 
 
 def activity(kind: str, func: str, tolerance: Any = None, **arguments: Any) -> dict[str, Any]:
-    provider = {"type": "python", "module": f"stream.chaos.{kind}s", "func": func}
+    provider = {"type": "python", "module": f"latentwatch.chaos.experiment.{kind}s", "func": func}
     found = {"type": kind, "name": func, "provider": {**provider, "arguments": arguments}}
     return found if tolerance is None else {**found, "tolerance": tolerance}
 
@@ -37,7 +37,8 @@ EXPERIMENT = {
         {
             "name": "system",
             "provider": {
-                "type": "python", "module": "stream.chaos.control", "arguments": CLASSIFIER,
+                "type": "python", "module": "latentwatch.chaos.experiment.control",
+                "arguments": CLASSIFIER,
             },
         }
     ],
@@ -72,7 +73,7 @@ def test_an_experiment_says_what_held_and_what_did_not(
     # a process of its own, for Chaos Toolkit's logging takes the whole process
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "stream.cli", "experiment", "run", str(file), "--out",
+            [sys.executable, "-m", "latentwatch", "experiment", "run", str(file), "--out",
              str(tmp_path / "out")],
             env={**os.environ, KAFKA_SERVERS_VARIABLE: kafka_bootstrap},
             capture_output=True, text=True, check=False,

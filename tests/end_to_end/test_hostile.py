@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from producers.wire import ActivationBatch, Message, encode
-from stream.processor import MOST_LANES
+from latentwatch.producers.wire import ActivationBatch, Message, encode
+from latentwatch.stream.core.processor import MOST_LANES
 from tests.end_to_end.service import Outputs, Service
 from tests.end_to_end.traffic import HOUR_NS, ROWS, START_HOUR, Traffic
 

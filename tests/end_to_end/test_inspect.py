@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from stream.cli_investigate import inspect
+from latentwatch.stream.cli.investigate import inspect
 
 
 @pytest.fixture

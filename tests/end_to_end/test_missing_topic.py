@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream.settings import Settings
-from stream.topics import create_topics
+from latentwatch.stream.kafka.topics import create_topics
+from latentwatch.stream.settings import Settings
 
 pytestmark = pytest.mark.broker
 

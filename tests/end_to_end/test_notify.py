@@ -19,14 +19,14 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from stream.broker.java import find_java, kafka_jars
-from stream.settings import Settings
-from stream.topics import create_topics
+from latentwatch.lab.brokers.java import find_java, kafka_jars
+from latentwatch.stream.kafka.topics import create_topics
+from latentwatch.stream.settings import Settings
 
 pytestmark = pytest.mark.broker
 
 DOCS = Path(__file__).parents[2] / "docs" / "subscribers.md"
-PROGRAM = "from stream.cli_notify import notify; notify()"
+PROGRAM = "from latentwatch.stream.cli.notify import notify; notify()"
 PATIENCE_SECONDS = 60.0
 
 Change = tuple[str, int, str, str]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from producers import BackgroundPublisher
+from latentwatch.producers import BackgroundPublisher
 
 HOUR_NS = 3_600 * 10**9
 START_NS = 1_717_200_000 * 10**9  # 2024-06-01T00:00:00Z

@@ -12,14 +12,14 @@ from typing import Any
 import orjson
 import pytest
 
-from stream.recording import Recording
-from stream.settings import Settings
+from latentwatch.stream.recording import Recording
+from latentwatch.stream.settings import Settings
 from tests.end_to_end.service import Outputs
 from tests.end_to_end.traffic import HOUR_NS, START_HOUR
 
 pytestmark = pytest.mark.broker
 
-COMMAND = [sys.executable, "-m", "stream.cli"]
+COMMAND = [sys.executable, "-m", "latentwatch"]
 
 
 def environment(settings: Settings) -> dict[str, str]:

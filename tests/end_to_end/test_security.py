@@ -20,20 +20,20 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from click.testing import CliRunner
 
-from producers import BackgroundPublisher
-from stream.cli import main
-from stream.engine import Engine
-from stream.errors import BrokerError
-from stream.investigate.kafka import KafkaMessages, alert_in_kafka
-from stream.replay.kafka import Replay
-from stream.replay.lag import WorkerLag
-from stream.replay.pace import Pace
-from stream.security.acls import acls_of
-from stream.security.connection import check_connection
-from stream.security.roles import ROLES, Role
-from stream.settings import Settings
-from stream.topic_names import Topics
-from stream.worker import build_app
+from latentwatch.producers import BackgroundPublisher
+from latentwatch.stream.cli.main import main
+from latentwatch.stream.core.errors import BrokerError
+from latentwatch.stream.core.topic_names import Topics
+from latentwatch.stream.investigate.kafka import KafkaMessages, alert_in_kafka
+from latentwatch.stream.kafka.acls import acls_of
+from latentwatch.stream.kafka.connection import check_connection
+from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.roles import ROLES, Role
+from latentwatch.stream.replay.kafka import Replay
+from latentwatch.stream.replay.pace import Pace
+from latentwatch.stream.service.app import build_app
+from latentwatch.stream.service.engine import Engine
+from latentwatch.stream.settings import Settings
 from tests.end_to_end.parties import MESSAGES, PASSWORD, Parties, make_parties, publish
 from tests.end_to_end.secure_broker import Authority, SecureBroker, secure_broker
 from tests.end_to_end.service import Outputs, Service
@@ -138,7 +138,7 @@ def told(parties: Parties, hook: Hook, log: Path) -> str:
     target = f"--to=hook=webhook+http://127.0.0.1:{hook.port}/#env:HOOK"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "stream.cli", "notify", target],
+            [sys.executable, "-m", "latentwatch", "notify", target],
             env={**os.environ, **settings.environment(), "HOOK": HOOK},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from stream.soak.cluster import one_behind_a_gateway
-from stream.soak.faults import KillBroker, Pause
-from stream.soak.known import KnownStream, fit_baselines
-from stream.soak.run import run_suite
-from stream.soak.world import Frame
+from latentwatch.lab.soak.cluster import one_behind_a_gateway
+from latentwatch.lab.soak.faults import KillBroker, Pause
+from latentwatch.lab.soak.run import run_suite
+from latentwatch.lab.soak.synthetic_stream import KnownStream, fit_baselines
+from latentwatch.lab.soak.world import Frame
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

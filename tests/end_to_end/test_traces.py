@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from producers import BackgroundPublisher
-from stream.cli import main
+from latentwatch.producers import BackgroundPublisher
+from latentwatch.stream.cli.main import main
 from tests.end_to_end.traffic import HOUR_NS, START_HOUR, Traffic
 
 pytestmark = pytest.mark.broker
@@ -207,9 +207,9 @@ def test_a_command_finds_the_traces_without_the_worker(traced: Traced) -> None:
 
 SCRIPT = """
 import sys
-from stream.engine import Engine
-from stream.errors import SettingsError
-from stream.settings import Settings
+from latentwatch.stream.service.engine import Engine
+from latentwatch.stream.core.errors import SettingsError
+from latentwatch.stream.settings import Settings
 
 Engine(Settings())
 assert not any(name.startswith("opentelemetry") for name in sys.modules)

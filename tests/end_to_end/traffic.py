@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.wire import ActivationBatch, Message, encode
+from latentwatch.producers.wire import ActivationBatch, Message, encode
 
 HOUR_NS = 3_600 * 10**9
 START_HOUR = 1_714_521_600 // 3_600  # 2024-05-01T00:00:00Z

@@ -10,12 +10,12 @@ from functools import cache
 
 import numpy as np
 
-from detector import Baseline
-from producers.wire import Limits, WireError, decode, encode
-from stream.hours import HOUR_NS
-from stream.policy import Policy
-from stream.processor import REFUSALS, Incoming, Processor
-from stream.settings import Settings
+from latentwatch.detector import Baseline
+from latentwatch.producers.wire import Limits, WireError, decode, encode
+from latentwatch.stream.core.policy import Policy
+from latentwatch.stream.core.processor import REFUSALS, Incoming, Processor
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.settings import Settings
 
 __all__ = ["CLASSES", "LAYERS", "NOW_NS", "baseline", "judge", "make_processor"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stream.processor import Incoming
+from latentwatch.stream.core.processor import Incoming
 
 __all__ = ["from_bytes", "to_bytes"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from stream.processor import Incoming
+from latentwatch.stream.core.processor import Incoming
 from tests.fuzz.messages import from_bytes, to_bytes
 
 __all__ = ["mutate"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from producers.wire import ActivationBatch
+from latentwatch.producers.wire import ActivationBatch
 
 
 @pytest.fixture

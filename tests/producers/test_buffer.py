@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers import Counters
-from producers._buffer import RowBuffer
-from producers._rows import Rows, prepare
+from latentwatch.producers import Counters
+from latentwatch.producers._buffer import RowBuffer
+from latentwatch.producers._rows import Rows, prepare
 
 
 def make_rows(ids: list[str], width: int = 2) -> Rows:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from producers import capture
+from latentwatch.producers import capture
 
 BATCH = 4
 

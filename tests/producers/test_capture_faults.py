@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from producers import CaptureError, capture
+from latentwatch.producers import CaptureError, capture
 
 BATCH = 4
 

@@ -1,11 +1,11 @@
-"""What `import producers` offers, and what it does not drag in."""
+"""What `latentwatch.producers` offers, and what it does not drag in."""
 
 import subprocess
 import sys
 
 import pytest
 
-import producers
+from latentwatch import producers
 
 
 def test_the_package_exports_what_it_names() -> None:
@@ -33,8 +33,11 @@ def test_the_package_exports_what_it_names() -> None:
 
 
 def modules_after(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter holds after the statement."""
-    script = f"import sys; {statement}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    """Top-level modules that a fresh interpreter holds after the statement, and our folders."""
+    script = (
+        f"import sys; {statement}; "
+        "print(*{name.removeprefix('latentwatch.').split('.')[0] for name in sys.modules})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
     )
@@ -42,7 +45,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_messages_can_be_read_without_torch_and_aiokafka() -> None:
-    loaded = modules_after("import producers, producers.wire, producers.capture")
+    loaded = modules_after("import latentwatch.producers.wire, latentwatch.producers.capture")
 
     assert {"numpy", "orjson"} <= loaded
     assert not loaded & {"torch", "aiokafka", "scipy"}
@@ -50,15 +53,19 @@ def test_messages_can_be_read_without_torch_and_aiokafka() -> None:
 
 def test_capture_is_the_function_whatever_was_imported_before() -> None:
     modules_after(
-        "import producers.capture; from producers import capture; assert capture.__call__"
+        "import latentwatch.producers.capture; from latentwatch.producers import capture; "
+        "assert capture.__call__"
     )
-    modules_after("from producers.capture import capture as c; from producers import capture as d; "
-                  "assert c is d")  # fmt: skip
+    modules_after(
+        "from latentwatch.producers.capture import capture as c; "
+        "from latentwatch.producers import capture as d; assert c is d"
+    )
 
 
 def test_producers_stay_out_of_the_other_rooms_and_extras() -> None:
     loaded = modules_after(
-        "import producers.wire, producers.publisher, producers.capture, producers._hooks, aiokafka"
+        "import latentwatch.producers.wire, latentwatch.producers.publisher, aiokafka; "
+        "import latentwatch.producers.capture, latentwatch.producers._hooks"
     )
 
     assert {"torch", "aiokafka"} <= loaded

@@ -2,7 +2,7 @@
 
 import pytest
 
-from producers.wire import (
+from latentwatch.producers.wire import (
     END_TYPE,
     EncodeError,
     EndOfStream,

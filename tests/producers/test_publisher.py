@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from producers import (
-    ActivationPublisher,
-    BackgroundPublisher,
-    Counters,
-    PublisherError,
-)
+from latentwatch.producers import ActivationPublisher, BackgroundPublisher, Counters, PublisherError
 
 NOWHERE = "127.0.0.1:1"
 LOGGER = "latentwatch.producers"

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from numpy.typing import NDArray
 
-from producers import (
+from latentwatch.producers import (
     ActivationBatch,
     ActivationPublisher,
     BackgroundPublisher,

@@ -9,8 +9,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from producers import BackgroundPublisher, decode
-from stream.broker import KafkaBroker
+from latentwatch.lab.brokers import KafkaBroker
+from latentwatch.producers import BackgroundPublisher, decode
 
 VALUES = {"layer4": np.ones((10, 4), np.float32)}
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers import ProducerError
-from producers._rows import Rows, finite_only, join, prepare, sample, split_duplicates
+from latentwatch.producers import ProducerError
+from latentwatch.producers._rows import Rows, finite_only, join, prepare, sample, split_duplicates
 
 
 def make_rows(ids: list[str], **changes: Any) -> Rows:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from producers._throttle import ThrottledLog
+from latentwatch.producers._throttle import ThrottledLog
 
 
 def test_a_kind_is_logged_once_in_its_interval(caplog: pytest.LogCaptureFixture) -> None:
@@ -18,7 +18,7 @@ def test_what_was_held_back_is_counted(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("producers._throttle.time.monotonic", lambda: now)
+    monkeypatch.setattr("latentwatch.producers._throttle.time.monotonic", lambda: now)
     log = ThrottledLog(interval=30.0)
     for now in (0.0, 10.0, 29.0, 30.0, 61.0):
         log.warning("full", f"at {now:.0f}")

@@ -7,7 +7,14 @@ import numpy as np
 import orjson
 import pytest
 
-from producers.wire import ActivationBatch, EncodeError, Limits, decode, encode, traces_of
+from latentwatch.producers.wire import (
+    ActivationBatch,
+    EncodeError,
+    Limits,
+    decode,
+    encode,
+    traces_of,
+)
 
 MakeBatch: TypeAlias = Callable[..., ActivationBatch]
 

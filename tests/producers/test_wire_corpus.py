@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.wire import Reason
+from latentwatch.producers.wire import Reason
 from tests.fuzz.invariants import judge
 from tests.fuzz.messages import from_bytes, to_bytes
 from tests.fuzz.mutator import mutate

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from producers.wire import ActivationBatch, Message, WireError, decode, encode
+from latentwatch.producers.wire import ActivationBatch, Message, WireError, decode, encode
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
 LAYER_NAMES = NAMES.filter(lambda name: name not in ("predicted_class", "event_time_ns"))

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from producers.wire import (
+from latentwatch.producers.wire import (
     ActivationBatch,
     Headers,
     Limits,

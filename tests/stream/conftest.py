@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector import Baseline, Block, Decision, decide
-from detector import Requests as BlockRequests
-from producers.wire import ActivationBatch, Limits, Message, decode, encode
-from stream.baselines import BaselineStore, baseline_url
-from stream.lane import Lane, LaneKey
-from stream.policy import Policy
-from stream.processor import Incoming, Processor
-from stream.settings import Settings
+from latentwatch.detector import Baseline, Block, Decision, decide
+from latentwatch.detector import Requests as BlockRequests
+from latentwatch.producers.wire import ActivationBatch, Limits, Message, decode, encode
+from latentwatch.stream.core.lane import Lane, LaneKey
+from latentwatch.stream.core.policy import Policy
+from latentwatch.stream.core.processor import Incoming, Processor
+from latentwatch.stream.service.baselines import BaselineStore, baseline_url
+from latentwatch.stream.settings import Settings
 
 HOUR_NS = 3_600 * 10**9
 START_HOUR = 476_256  # 2024-05-01T00:00:00Z, in hours since 1970

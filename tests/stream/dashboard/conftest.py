@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from stream.dashboard.app import make_app
-from stream.dashboard.history import History
-from stream.dashboard.options import Options
-from stream.dashboard.parts import Parts
-from stream.dashboard.records import ROLES, parse
-from stream.dashboard.store import Place, Store
-from stream.settings import Settings
+from latentwatch.stream.dashboard.app import make_app
+from latentwatch.stream.dashboard.components import Parts
+from latentwatch.stream.dashboard.history import History
+from latentwatch.stream.dashboard.options import Options
+from latentwatch.stream.dashboard.records import ROLES, parse
+from latentwatch.stream.dashboard.store import Place, Store
+from latentwatch.stream.settings import Settings
 from tests.stream.dashboard.client import Client
 from tests.stream.dashboard.material import Record
 

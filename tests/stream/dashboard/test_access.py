@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stream.dashboard.access import COOKIE, SESSION_SECONDS, is_session, session_cookie
-from stream.dashboard.errors import DashboardError
-from stream.dashboard.options import Options, read_token
+from latentwatch.stream.dashboard.access import COOKIE, SESSION_SECONDS, is_session, session_cookie
+from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.dashboard.options import Options, read_token
 from tests.stream.dashboard.client import Client
 
 Make = Callable[..., Client]

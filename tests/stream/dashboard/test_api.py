@@ -7,19 +7,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream.dashboard.commands import alert_commands
-from stream.dashboard.records import Alert, parse
-from stream.dashboard.store import Sample, Store
+from latentwatch.stream.dashboard.commands import alert_commands
+from latentwatch.stream.dashboard.records import Alert, parse
+from latentwatch.stream.dashboard.store import Sample, Store
 from tests.stream.dashboard.client import Client
-from tests.stream.dashboard.material import (
-    NAME,
-    PNG,
-    alert,
-    extraction,
-    flagged,
-    letter,
-    rate,
-)
+from tests.stream.dashboard.material import NAME, PNG, alert, extraction, flagged, letter, rate
 
 Make = Callable[..., Client]
 Take = Callable[..., None]

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 
-from stream.dashboard.changes import Changes
+from latentwatch.stream.dashboard.changes import Changes
 
 
 async def first(stream: AsyncIterator[bytes], most: int) -> list[str]:

@@ -7,9 +7,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from stream.cli import main
-from stream.cli_dashboard import PREFIX, dashboard
-from stream.settings_sources import OTHER_VARIABLES
+from latentwatch.stream.cli.dashboard import PREFIX, dashboard
+from latentwatch.stream.cli.main import main
+from latentwatch.stream.settings.sources import OTHER_VARIABLES
 
 
 def run(*arguments: str | Path) -> Result:

@@ -2,16 +2,8 @@
 
 import pytest
 
-from stream.dashboard.records import HEAD_BYTES, Alert, DeadLetter, Rate, parse
-from tests.stream.dashboard.material import (
-    Record,
-    alert,
-    event,
-    extraction,
-    flagged,
-    letter,
-    rate,
-)
+from latentwatch.stream.dashboard.records import HEAD_BYTES, Alert, DeadLetter, Rate, parse
+from tests.stream.dashboard.material import Record, alert, event, extraction, flagged, letter, rate
 
 
 def test_a_rate_is_read_with_the_time_of_its_publication() -> None:

@@ -3,8 +3,8 @@
 import sqlite3
 from pathlib import Path
 
-from stream.dashboard.errors import DashboardError
-from stream.dashboard.run import explained
+from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.dashboard.run import explained
 
 
 def test_a_history_that_cannot_be_written_says_what_to_do() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stream.dashboard.errors import DashboardError
-from stream.dashboard.history import MOST_POINTS, History
-from stream.dashboard.records import parse
-from stream.dashboard.store import MOST_LETTERS, Place, Sample, Store
+from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.dashboard.history import MOST_POINTS, History
+from latentwatch.stream.dashboard.records import parse
+from latentwatch.stream.dashboard.store import MOST_LETTERS, Place, Sample, Store
 from tests.stream.dashboard.conftest import TOPICS
 from tests.stream.dashboard.material import alert, extraction, flagged, letter, rate
 

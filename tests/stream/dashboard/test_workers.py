@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from stream.dashboard.changes import Changes
-from stream.dashboard.exposition import read_exposition
-from stream.dashboard.history import History
-from stream.dashboard.store import Store
-from stream.dashboard.workers import MOST_BYTES, Workers
-from stream.health import Verdict
-from stream.metrics import TEXT_FORMAT
-from stream.metrics.server import Answer, Page, serve, verdict_page
+from latentwatch.stream.dashboard.changes import Changes
+from latentwatch.stream.dashboard.exposition import read_exposition
+from latentwatch.stream.dashboard.history import History
+from latentwatch.stream.dashboard.store import Store
+from latentwatch.stream.dashboard.workers import MOST_BYTES, Workers
+from latentwatch.stream.service.metrics import TEXT_FORMAT
+from latentwatch.stream.service.metrics.health import Verdict
+from latentwatch.stream.service.metrics.server import Answer, Page, serve, verdict_page
 
 TEXT = """\
 latentwatch_build_info{python="3.11.7",software="0.1.0"} 1.0

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
-from stream.cli_group import Group
-from stream.cli_import import export_group, import_group
+from latentwatch.stream.cli.group import Group
+from latentwatch.stream.cli.imports import export_group, import_group
 
 Run = Callable[..., Result]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from stream.recording import Recording
+from latentwatch.stream.recording import Recording
 
 Run = Callable[..., Result]
 OPTIONS = ("--layer", "early=layers.early", "--layer", "deep=layers.deep", "--predicted", "scores")

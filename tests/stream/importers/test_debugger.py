@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from numpy.typing import NDArray
 
-from stream.recording import Recording
+from latentwatch.stream.recording import Recording
 
 Run = Callable[..., Result]
 WANTED = ("--predicted", "output_0", "--start", "2026-01-05T10:59:59Z")

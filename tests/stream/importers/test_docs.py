@@ -10,7 +10,7 @@ import orjson
 import pytest
 from click.testing import Result
 
-from stream.recording import Recording
+from latentwatch.stream.recording import Recording
 
 Run = Callable[..., Result]
 PAGE = (Path(__file__).parents[3] / "docs" / "import.md").read_text()

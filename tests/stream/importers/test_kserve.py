@@ -10,7 +10,7 @@ import orjson
 import pytest
 from click.testing import Result
 
-from stream.recording import Recording
+from latentwatch.stream.recording import Recording
 
 Run = Callable[..., Result]
 WANTED = ("--layer", "deep=layer4", "--predicted", "class")

@@ -11,13 +11,13 @@ import orjson
 import pytest
 from click.testing import Result
 
-from stream.hours import HOUR_NS
-from stream.lane import Lane, LaneKey
-from stream.policy import Policy
-from stream.rates import RateBook
-from stream.recording import RecordedMessage
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
+from latentwatch.stream.core.lane import Lane, LaneKey
+from latentwatch.stream.core.policy import Policy
+from latentwatch.stream.core.rates import RateBook
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.recording import RecordedMessage
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
 
 Run = Callable[..., Result]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.errors import RecordingError
-from stream.importers import Event, Summary, write_recording
-from stream.recording import Recording
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.importers import Event, Summary, write_recording
+from latentwatch.stream.recording import Recording
 
 TIME_NS = 1_767_607_200 * 10**9
 

@@ -9,17 +9,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector import Baseline
-from producers.wire import ActivationBatch, Limits, encode
-from stream.baselines import baseline_url
-from stream.investigate import AlertEvent, Judged, alert_in_file, judge_again, rows_around
-from stream.investigate.recorded import RecordedMessages
-from stream.policy import Policy
-from stream.processor import Incoming, Processor
-from stream.recording import RecordedMessage
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
-from stream.settings import Settings
+from latentwatch.detector import Baseline
+from latentwatch.producers.wire import ActivationBatch, Limits, encode
+from latentwatch.stream.core.policy import Policy
+from latentwatch.stream.core.processor import Incoming, Processor
+from latentwatch.stream.investigate import (
+    AlertEvent,
+    Judged,
+    alert_in_file,
+    judge_again,
+    rows_around,
+)
+from latentwatch.stream.investigate.recorded import RecordedMessages
+from latentwatch.stream.recording import RecordedMessage
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
+from latentwatch.stream.service.baselines import baseline_url
+from latentwatch.stream.settings import Settings
 
 HOUR_NS = 3_600 * 10**9
 START_NS = 476_256 * HOUR_NS  # 2024-05-01T00:00:00Z

@@ -5,8 +5,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from stream.investigate import ClientAlert, InvestigationError, alert_in_file, newest_alert
-from stream.investigate.alert import nanoseconds
+from latentwatch.stream.core.times import parse_timestamp
+from latentwatch.stream.investigate import (
+    ClientAlert,
+    InvestigationError,
+    alert_in_file,
+    newest_alert,
+)
 
 
 def write(path: Path, *events: dict[str, object]) -> Path:
@@ -81,5 +86,5 @@ def test_an_alert_about_a_client_says_who_he_is_and_where_his_queries_lie(
 
 
 def test_times_keep_their_nanoseconds() -> None:
-    assert nanoseconds("2026-01-05T10:02:40.828882294Z") == 1_767_607_360_828_882_294
-    assert nanoseconds("1970-01-01T00:00:01Z") == 10**9
+    assert parse_timestamp("2026-01-05T10:02:40.828882294Z") == 1_767_607_360_828_882_294
+    assert parse_timestamp("1970-01-01T00:00:01Z") == 10**9

@@ -8,16 +8,16 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from detector import Baseline
-from stream.baselines import baseline_url
-from stream.cli_investigate import inspect
-from stream.investigate import ClientAlert, InvestigationError, alert_in_file
-from stream.investigate.alert import parse
-from stream.investigate.client import JudgedClient, judge_client
-from stream.investigate.client_drawing import draw_queries
-from stream.investigate.client_report import make_client_report
-from stream.investigate.recorded import RecordedMessages
-from stream.investigate.report import write_report
+from latentwatch.detector import Baseline
+from latentwatch.stream.cli.investigate import inspect
+from latentwatch.stream.investigate import ClientAlert, InvestigationError, alert_in_file
+from latentwatch.stream.investigate.alert import parse
+from latentwatch.stream.investigate.client import JudgedClient, judge_client
+from latentwatch.stream.investigate.client_drawing import draw_queries
+from latentwatch.stream.investigate.client_report import make_client_report
+from latentwatch.stream.investigate.recorded import RecordedMessages
+from latentwatch.stream.investigate.report import write_report
+from latentwatch.stream.service.baselines import baseline_url
 from tests.stream.investigate.browser import browser
 from tests.stream.investigate.conftest import Incident, draw
 

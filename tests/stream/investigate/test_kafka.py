@@ -7,13 +7,13 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from detector import Baseline
-from producers.wire import encode
-from stream.errors import BrokerError
-from stream.investigate import AlertEvent, InvestigationError, judge_again, rows_around
-from stream.investigate.kafka import KafkaMessages, alert_in_kafka
-from stream.settings import Settings
-from stream.topics import create_topics
+from latentwatch.detector import Baseline
+from latentwatch.producers.wire import encode
+from latentwatch.stream.core.errors import BrokerError
+from latentwatch.stream.investigate import AlertEvent, InvestigationError, judge_again, rows_around
+from latentwatch.stream.investigate.kafka import KafkaMessages, alert_in_kafka
+from latentwatch.stream.kafka.topics import create_topics
+from latentwatch.stream.settings import Settings
 from tests.stream.investigate.conftest import Incident
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from detector import Baseline
-from stream.baselines import baseline_url
-from stream.cli_investigate import inspect
-from stream.investigate import AlertEvent, Judged
-from stream.investigate.drawing import draw_map
-from stream.investigate.report import make_report
-from stream.investigate.suspicion import weigh
+from latentwatch.detector import Baseline
+from latentwatch.stream.cli.investigate import inspect
+from latentwatch.stream.investigate import AlertEvent, Judged
+from latentwatch.stream.investigate.drawing import draw_map
+from latentwatch.stream.investigate.report import make_report
+from latentwatch.stream.investigate.suspicion import weigh
+from latentwatch.stream.service.baselines import baseline_url
 from tests.stream.investigate.browser import Seen, browser
 from tests.stream.investigate.conftest import HOSTILE_ID, Incident, draw
 

@@ -8,12 +8,12 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from producers.wire import ActivationBatch
-from stream.cli_investigate import layers
-from stream.investigate.separation import auroc
-from stream.recording import RecordedMessage
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
+from latentwatch.producers.wire import ActivationBatch
+from latentwatch.stream.cli.investigate import layers
+from latentwatch.stream.investigate.separation import auroc
+from latentwatch.stream.recording import RecordedMessage
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
 
 WIDTHS = {"stem": 4, "early": 5, "middle": 6, "deep": 8, "dead": 2}
 ROWS = 64

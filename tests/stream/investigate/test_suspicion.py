@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from detector import attribution
-from detector.sketch import REPEATED
-from stream.investigate import Judged, weigh
+from latentwatch.detector import attribution
+from latentwatch.detector.sketch import REPEATED
+from latentwatch.stream.investigate import Judged, weigh
 from tests.stream.investigate.conftest import Incident
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector import Baseline, Monitor
-from stream.investigate import (
+from latentwatch.detector import Baseline, Monitor
+from latentwatch.stream.investigate import (
     AlertEvent,
     InvestigationError,
     Judged,
@@ -16,9 +16,9 @@ from stream.investigate import (
     judge_again,
     rows_around,
 )
-from stream.investigate.recorded import RecordedMessages
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
+from latentwatch.stream.investigate.recorded import RecordedMessages
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
 from tests.stream.investigate.conftest import POLICY, Incident
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stream.notify.change import AlertState, alert_state
+from latentwatch.stream.notify.change import AlertState, alert_state
 
 
 def alert_data(id_: str = "f69680d32f1df1bb", minute: int = 0, **changes: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.notify.change import AlertState, Book, alert_state, changes
-from stream.notify.follow import first_of_firing
+from latentwatch.stream.notify.change import AlertState, Book, alert_state, changes
+from latentwatch.stream.notify.follow import first_of_firing
 
 LIFE = [
     {"minute": 1},

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stream.cli_notify import notify
-from stream.notify.errors import NotifyError
-from stream.notify.parse import parse_target, parse_targets, targets_in_file
-from stream.notify.targets import AlertmanagerTarget, AppriseTarget, WebhookTarget
+from latentwatch.stream.cli.notify import notify
+from latentwatch.stream.notify.errors import NotifyError
+from latentwatch.stream.notify.parse import parse_target, parse_targets, targets_in_file
+from latentwatch.stream.notify.targets import AlertmanagerTarget, AppriseTarget, WebhookTarget
 
 SECRET = {"HOOK": "0123456789abcdef"}
 

@@ -10,10 +10,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from stream.notify.change import AlertState, Notification
-from stream.notify.retry import Retry, delays
-from stream.notify.run import pause_until
-from stream.notify.targets import WebhookTarget
+from latentwatch.stream.notify.change import AlertState, Notification
+from latentwatch.stream.notify.retry import Retry, delays
+from latentwatch.stream.notify.run import pause_until
+from latentwatch.stream.notify.targets import WebhookTarget
 
 
 def test_delays_double_up_to_a_bound_and_chance_shortens_them() -> None:

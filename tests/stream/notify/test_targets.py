@@ -10,11 +10,16 @@ from typing import Any
 import orjson
 import pytest
 
-from stream.notify.alertmanager import firing_alert
-from stream.notify.change import AlertState, Notification
-from stream.notify.errors import DeliveryError
-from stream.notify.parse import parse_target
-from stream.notify.targets import AlertmanagerTarget, AppriseTarget, Target, WebhookTarget
+from latentwatch.stream.notify.alertmanager import firing_alert
+from latentwatch.stream.notify.change import AlertState, Notification
+from latentwatch.stream.notify.errors import DeliveryError
+from latentwatch.stream.notify.parse import parse_target
+from latentwatch.stream.notify.targets import (
+    AlertmanagerTarget,
+    AppriseTarget,
+    Target,
+    WebhookTarget,
+)
 
 MakeState = Callable[..., AlertState]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from stream.notify.alertmanager import changed_alerts, firing_alert
-from stream.notify.change import AlertState, Notification
-from stream.notify.text import body, markdown, title
+from latentwatch.stream.notify.alertmanager import changed_alerts, firing_alert
+from latentwatch.stream.notify.change import AlertState, Notification
+from latentwatch.stream.notify.text import body, markdown, title
 from tests.stream.notify.conftest import about_client
 
 MakeState = Callable[..., AlertState]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from producers.wire import ActivationBatch, traces_of
-from stream.hours import HOUR_NS
-from stream.recording import RecordedMessage
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
+from latentwatch.producers.wire import ActivationBatch, traces_of
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.recording import RecordedMessage
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
 
 HOUR = 490_834
 """2025-12-29T10 in hours since 1970, UTC."""

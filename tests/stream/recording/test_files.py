@@ -11,18 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.errors import RecordingError
-from stream.recording import FilePlace, Flush, RecordedMessage, Recording
-from stream.recording.files import UNFINISHED, RecordingFiles
-from stream.recording.rows import tables_of
-from tests.stream.recording.examples import (
-    by_partition,
-    fresh_url,
-    message,
-    plain,
-    record,
-    streams,
-)
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.recording import FilePlace, Flush, RecordedMessage, Recording
+from latentwatch.stream.recording.files import UNFINISHED, RecordingFiles
+from latentwatch.stream.recording.rows import tables_of
+from tests.stream.recording.examples import by_partition, fresh_url, message, plain, record, streams
 
 ROOT = Path(__file__).parents[3]
 LATE = 58
@@ -177,8 +170,8 @@ def test_a_damaged_newest_file_stops_the_recorder(tmp_path: Path, share: float) 
 
 KILLED = """
 import sys
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
 from tests.stream.recording.examples import message
 
 files = RecordingFiles(sys.argv[1])

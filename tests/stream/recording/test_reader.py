@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.errors import RecordingError
-from stream.hours import HOUR_NS
-from stream.recording import Flush, RecordedMessage, Recording, Selection
-from stream.recording.files import RecordingFiles
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.recording import Flush, RecordedMessage, Recording, Selection
+from latentwatch.stream.recording.files import RecordingFiles
 from tests.stream.recording.examples import START_NS, fresh_url, message, record
 
 MINUTE_NS = 60 * 10**9

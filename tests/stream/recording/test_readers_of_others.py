@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream.hours import HOUR_NS
-from stream.recording import RecordedMessage
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.recording import RecordedMessage
 from tests.stream.recording.examples import START_NS, message, record
 
 DOCS = Path(__file__).parents[3] / "docs" / "recordings.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
-LIBRARIES = ["stream.recording", "pandas", "polars", "duckdb"]
+LIBRARIES = ["latentwatch.stream.recording", "pandas", "polars", "duckdb"]
 WIDTHS = {"layer1": 24, "layer3": 96, "layer4": 192}
 ROWS = 20
 
@@ -68,7 +68,7 @@ def test_every_block_of_the_docs_is_run_here() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_a_notebook_finds_layers_requests_and_tensors() -> None:
-    found = run("stream.recording")
+    found = run("latentwatch.stream.recording")
 
     assert found["layers"] == {"layer3": 96, "layer4": 192}
     assert found["requests"]["request_id"].tolist() == IDS

@@ -3,18 +3,11 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.recording import Flush, RecordedMessage, Recording
-from stream.recording.files import RecordingFiles
-from stream.recording.rows import tables_of
-from stream.recording.writer import RecordingWriter
-from tests.stream.recording.examples import (
-    by_partition,
-    fresh_url,
-    message,
-    plain,
-    record,
-    streams,
-)
+from latentwatch.stream.recording import Flush, RecordedMessage, Recording
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.rows import tables_of
+from latentwatch.stream.recording.writer import RecordingWriter
+from tests.stream.recording.examples import by_partition, fresh_url, message, plain, record, streams
 
 
 @given(streams(), st.sampled_from([1, 60, 10**9]), st.sets(st.integers(0, 9)), st.data())

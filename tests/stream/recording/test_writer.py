@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stream.recording import Flush, Recording
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
+from latentwatch.stream.recording import Flush, Recording
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
 from tests.stream.recording.examples import fresh_url, message
 
 BYTES = 4 * (3 + 5) * 2

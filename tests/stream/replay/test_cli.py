@@ -8,12 +8,12 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from stream.baselines import baseline_url
-from stream.cli import main
-from stream.hours import HOUR_NS
-from stream.recording import RecordedMessage
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
+from latentwatch.stream.cli.main import main
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.recording import RecordedMessage
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
+from latentwatch.stream.service.baselines import baseline_url
 
 RUN_LENGTH = ("--average-run-length", "100000")
 

@@ -9,17 +9,17 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from producers.wire import decode, encode, read_end
-from stream.errors import BrokerError, RecordingError, TopicError
-from stream.recording import RecordedMessage, Recording
-from stream.recording.files import RecordingFiles
-from stream.recording.recorder import Recorder
-from stream.recording.writer import RecordingWriter
-from stream.replay.kafka import Replay
-from stream.replay.lag import WorkerLag
-from stream.replay.pace import Pace
-from stream.settings import Settings
-from stream.topics import create_topics
+from latentwatch.producers.wire import decode, encode, read_end
+from latentwatch.stream.core.errors import BrokerError, RecordingError, TopicError
+from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.topics import create_topics
+from latentwatch.stream.recording import RecordedMessage, Recording
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.recorder import Recorder
+from latentwatch.stream.recording.writer import RecordingWriter
+from latentwatch.stream.replay.kafka import Replay
+from latentwatch.stream.replay.pace import Pace
+from latentwatch.stream.settings import Settings
 
 pytestmark = pytest.mark.broker
 

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector import Baseline
-from producers.wire import ActivationBatch
-from stream.errors import RecordingError
-from stream.hours import HOUR_NS
-from stream.recording import RecordedMessage, Recording
-from stream.recording.files import RecordingFiles
-from stream.recording.writer import RecordingWriter
-from stream.replay.offline import OfflineReplay
-from stream.replay.partitions import replay_recording
-from stream.replay.standing import Standing
-from stream.replay.trial import one_baseline
-from stream.settings import Settings
+from latentwatch.detector import Baseline
+from latentwatch.producers.wire import ActivationBatch
+from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.recording import RecordedMessage, Recording
+from latentwatch.stream.recording.files import RecordingFiles
+from latentwatch.stream.recording.writer import RecordingWriter
+from latentwatch.stream.replay.latest import Standing
+from latentwatch.stream.replay.offline import OfflineReplay
+from latentwatch.stream.replay.partitions import replay_recording
+from latentwatch.stream.replay.trial import one_baseline
+from latentwatch.stream.settings import Settings
 
 SETTINGS = Settings(average_run_length=100_000, calm_requests=64, grace_seconds=0)
 

@@ -1,0 +1,207 @@
+"""Compares what the workers published with what the requests really were.
+
+Rows of the truth are JSON objects, see ``chaos.traffic``; a request is *bad* if it was changed,
+by an attack or by drift, and *adversarial* if it was attacked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentwatch.chaos.experiment.outputs import Seen
+from latentwatch.stream.core.client_alerts import EXTRACTION
+from latentwatch.stream.core.outputs import Outputs
+from latentwatch.stream.core.times import HOUR_NS, hour_name, parse_timestamp
+
+__all__ = [
+    "NEVER",
+    "Truth",
+    "attack_delays",
+    "extraction",
+    "false_alerts",
+    "fired",
+    "fired_about_clients",
+    "flag_quality",
+    "hour_rows",
+    "hours_difference",
+]
+
+COPIER = "copier"
+"""Client of the traffic of this kind, as ``chaos.traffic`` names it; others are honest."""
+
+NEVER = "never"
+"""Stands where a number would, so that no range holds it and the journal can be read."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Requests that were published, in the order of event time; all arrays [N].
+
+    Parameters
+    ----------
+    ids : list of str
+    times, sent : int64
+        Event time, and when the request was sent by the clock, in nanoseconds.
+    stretch : int64
+        Number of the stretch of traffic that a request belongs to.
+    bad, adversarial : bool
+    copied : bool
+        Queries of the client who copies the classifier.
+    """
+
+    ids: list[str]
+    times: NDArray[np.int64]
+    sent: NDArray[np.int64]
+    stretch: NDArray[np.int64]
+    bad: NDArray[np.bool_]
+    adversarial: NDArray[np.bool_]
+    copied: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: list[dict[str, Any]]) -> Truth:
+        """From rows that have their number of the ``stretch``."""
+        kept = sorted((r for r in rows if r["published"]), key=lambda r: r["event_time_ns"])
+        return cls(
+            [row["request_id"] for row in kept],
+            np.array([row["event_time_ns"] for row in kept], dtype=np.int64),
+            np.array([row["sent_at_ns"] for row in kept], dtype=np.int64),
+            np.array([row["stretch"] for row in kept], dtype=np.int64),
+            np.array([row["kind"] != "benign" for row in kept], dtype=np.bool_),
+            np.array([row["adversarial"] for row in kept], dtype=np.bool_),
+            np.array([row["kind"] == EXTRACTION for row in kept], dtype=np.bool_),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def place_of(self, alert: dict[str, Any]) -> int:
+        """Number of the newest request when an alert fired."""
+        at = parse_timestamp(alert["fired_at"])
+        return int(np.searchsorted(self.times, at, side="right")) - 1
+
+    def in_hours(self) -> dict[str, NDArray[np.int64]]:
+        """Numbers of the requests of each hour."""
+        hours = self.times // HOUR_NS
+        return {hour_name(int(hour)): np.flatnonzero(hours == hour) for hour in np.unique(hours)}
+
+
+def fired(outputs: Outputs) -> list[dict[str, Any]]:
+    """Newest state of each alert about a window, in the order in which they fired."""
+    return [alert for alert in _fired(outputs) if alert["pattern"] != EXTRACTION]
+
+
+def fired_about_clients(outputs: Outputs) -> list[dict[str, Any]]:
+    """The same of those about clients."""
+    return [alert for alert in _fired(outputs) if alert["pattern"] == EXTRACTION]
+
+
+def _fired(outputs: Outputs) -> list[dict[str, Any]]:
+    newest = {alert["id"]: alert for alert in outputs.alerts}
+    return sorted(newest.values(), key=lambda alert: parse_timestamp(alert["fired_at"]))
+
+
+def extraction(seen: Seen, truth: Truth) -> dict[str, Any]:
+    """How many queries the copier asked until an alert named him, and alerts about others."""
+    found = fired_about_clients(seen.outputs)
+    named = [truth.place_of(alert) for alert in found if alert["client"] == COPIER]
+    queries: int | str = NEVER if truth.copied.any() else 0
+    if named:
+        queries = int(truth.copied[: named[0] + 1].sum())
+    return {"queries": queries, "others": len(found) - len(named)}
+
+
+def attack_delays(seen: Seen, truth: Truth) -> list[dict[str, Any]]:
+    """Delay of the alert for each stretch with an attack, `NEVER` where there was none.
+
+    A copier's queries are none: of him alerts about clients tell.
+
+    ``requests`` from its first adversarial request on, ``adversarial`` ones among them, and
+    ``seconds`` by the clock, from the sending of that request to the alert in its topic.
+    """
+    alerts = [(truth.place_of(alert), alert) for alert in fired(seen.outputs)]
+    found = []
+    for stretch in np.unique(truth.stretch[truth.adversarial & ~truth.copied]).tolist():
+        own = np.flatnonzero(truth.stretch == stretch)
+        start = int(own[truth.adversarial[own]][0])
+        # the last block of a stretch may be judged with the first requests of the next one
+        after = [(at, alert) for at, alert in alerts if start <= at <= own[-1] + 1]
+        found.append({"stretch": stretch, **_delay(seen, truth, start, after)})
+    return found
+
+
+def _delay(seen: Seen, truth: Truth, start: int, after: list[Any]) -> dict[str, Any]:
+    if not after:
+        return {"requests": NEVER, "adversarial": NEVER, "seconds": NEVER}
+    at, alert = after[0]
+    seconds = seen.alert_at_ms[alert["id"]] / 1e3 - truth.sent[start] / 1e9
+    return {
+        "requests": at + 1 - start,
+        "adversarial": int(truth.adversarial[start : at + 1].sum()),
+        "seconds": round(max(0.0, float(seconds)), 3),
+        "alert": alert["id"][:12],
+    }
+
+
+def false_alerts(seen: Seen, truth: Truth, window: int) -> list[str]:
+    """Ids of the alerts whose longest window, of so many requests, held no bad one."""
+    found = []
+    for alert in fired(seen.outputs):
+        at = truth.place_of(alert)
+        if not truth.bad[max(0, at + 1 - window) : at + 1].any():
+            found.append(alert["id"])
+    return found
+
+
+def flag_quality(seen: Seen, truth: Truth) -> dict[str, Any]:
+    """Precision and recall of the flagged requests; 1 where there is nothing to find."""
+    flagged = np.array([name in seen.outputs.flagged for name in truth.ids], dtype=np.bool_)
+    right = int((flagged & truth.adversarial).sum())
+    named, attacked = int(flagged.sum()), int(truth.adversarial.sum())
+    return {
+        "flagged": named,
+        "precision": round(right / named, 4) if named else 1.0,
+        "recall": round(right / attacked, 4) if attacked else 1.0,
+    }
+
+
+def hours_difference(seen: Seen, truth: Truth) -> int:
+    """Requests that hours lack, or have too many of, in the layer where it is most; 0 is exact."""
+    counted = {
+        (hour, layer): seen.outputs.rates.get((layer, hour), {"requests": 0})["requests"]
+        for hour in {*truth.in_hours(), *(hour for _, hour in seen.outputs.rates)}
+        for layer in seen.outputs.layers
+    }
+    sent = {hour: len(rows) for hour, rows in truth.in_hours().items()}
+    by_hour = {
+        hour: max(abs(counted[hour, layer] - sent.get(hour, 0)) for layer in seen.outputs.layers)
+        for hour, _ in counted
+    }
+    return sum(by_hour.values())
+
+
+def hour_rows(seen: Seen, truth: Truth) -> list[dict[str, Any]]:
+    """A row for each hour of the truth: what was sent, and what the deepest layer's row says."""
+    layer = seen.outputs.layers[0]
+    found = []
+    for hour, rows in truth.in_hours().items():
+        said = seen.outputs.rates.get((layer, hour), {})
+        found.append(
+            {
+                "hour": hour,
+                "sent": len(rows),
+                "adversarial": int(truth.adversarial[rows].sum()),
+                "drifted": int((truth.bad[rows] & ~truth.adversarial[rows]).sum()),
+                **{name: said.get(name) for name in RATE_FIELDS},
+            }
+        )
+    return found
+
+
+RATE_FIELDS = (
+    "requests", "flagged", "detection_rate", "contamination", "contamination_lower_bound",
+    "windows", "alarms", "late", "revision",
+)  # fmt: skip

@@ -1,0 +1,91 @@
+"""Every kind of bad traffic by its name; whoever adds one, adds it here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentwatch.chaos.traffic.attacks import ATTACKS, run_attack
+from latentwatch.chaos.traffic.drift import DRIFTS, wear
+from latentwatch.chaos.traffic.errors import TrafficError
+from latentwatch.chaos.traffic.extraction import EXTRACTION, STEP, query_stream, seeds_of
+from latentwatch.chaos.traffic.named import called
+from latentwatch.chaos.traffic.target import Inputs, Target
+
+__all__ = ["KINDS", "Kind", "changed"]
+
+INFORMED_ATTACKS = (
+    "feature_match", "adaptive_statistic_weight_0_1", "adaptive_selective", "adaptive_orthogonal",
+    "adaptive_feature_match",
+)  # fmt: skip
+"""Attacks that look into the layers of the traffic-sign network: they know more than gradients."""
+
+INFORMED_STRENGTH = 0.03
+
+RUN_INFORMED_ATTACK = "latentwatch.lab.signs.informed_attacks:run_informed_attack"
+"""Where they are, named as classifiers are: they belong to the network that they look into."""
+
+KINDS = (*ATTACKS, EXTRACTION, *INFORMED_ATTACKS, *DRIFTS)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of bad traffic.
+
+    Parameters
+    ----------
+    name
+        One of `KINDS`.
+    strength
+        In its unit; None for the usual one.
+    baseline
+        What attacks that know the detector know of it.
+    """
+
+    name: str
+    strength: float | None = None
+    baseline: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in KINDS:
+            raise TrafficError(f"there is no {self.name!r}: choose among {', '.join(KINDS)}")
+
+    @property
+    def is_attack(self) -> bool:
+        """Whether somebody means harm; else it is drift."""
+        return self.name not in DRIFTS
+
+    @property
+    def used_strength(self) -> float:
+        """The strength, or the usual one."""
+        if self.strength is not None:
+            return self.strength
+        if self.name in ATTACKS:
+            return ATTACKS[self.name].strength
+        if self.name == EXTRACTION:
+            return STEP
+        return INFORMED_STRENGTH if self.name in INFORMED_ATTACKS else 2.0
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.used_strength:g}"
+
+
+def changed(kind: Kind, target: Target, count: int, *, seed: int) -> Inputs:
+    """Draw inputs and change them; an attack begins with some that the classifier gets right.
+
+    Inputs of an extraction are in the order in which they are asked about.
+    """
+    if not kind.is_attack:
+        worn = target.inputs(count, seed)
+        return Inputs(wear(worn.values, kind.name, kind.used_strength, seed=seed), worn.labels)
+    if kind.name == EXTRACTION:
+        seeds = target.recognised(seeds_of(count), seed)
+        return query_stream(target, seeds, count, kind.used_strength)
+    found = target.recognised(count, seed)
+    if kind.name in ATTACKS:
+        values = run_attack(target, found, kind.name, kind.used_strength, seed=seed)
+    else:
+        values = called(RUN_INFORMED_ATTACK)(
+            target, found, kind.name, kind.used_strength, kind.baseline, seed=seed
+        )
+    return Inputs(values, found.labels)

@@ -1,0 +1,25 @@
+"""Things of the user's own that a command or a file names by their import path."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from latentwatch.chaos.traffic.errors import TargetError
+
+__all__ = ["called"]
+
+
+def called(path: str) -> Callable[..., Any]:
+    """Import ``package.module:callable``."""
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise TargetError(
+            f"there is no {path!r} ({error}): write package.module:callable, importable from here"
+        ) from error
+    if not callable(found):
+        raise TargetError(f"{path} is no callable but {type(found).__name__}")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""What shows and measures latentwatch itself: demo, benchmarks, soak, peers, local brokers."""

@@ -1,0 +1,1 @@
+"""What the capture hook and the publisher cost the service that they run in."""

@@ -1,0 +1,27 @@
+"""A broker for demo, tests and first steps, where there is none.
+
+``KafkaBroker``
+    a real Apache Kafka as a child process, from its Maven artefacts; needs Java 17;
+``MockBroker``
+    librdkafka's mock cluster, where neither Java nor the artefacts are to be had;
+``ExternalBroker``
+    one that runs already; nothing is started or stopped.
+
+`open_broker` chooses among them.
+"""
+
+from latentwatch.lab.brokers.choice import Broker, ExternalBroker, open_broker
+from latentwatch.lab.brokers.java import KAFKA_VERSION, cache_folder
+from latentwatch.lab.brokers.kafka import KafkaBroker
+from latentwatch.lab.brokers.mock import MOCK_LIMITS, MockBroker
+
+__all__ = [
+    "KAFKA_VERSION",
+    "MOCK_LIMITS",
+    "Broker",
+    "ExternalBroker",
+    "KafkaBroker",
+    "MockBroker",
+    "cache_folder",
+    "open_broker",
+]

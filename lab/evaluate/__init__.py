@@ -1,0 +1,1 @@
+"""``latentwatch evaluate``: how good a baseline is on labelled sets of activations."""

@@ -1,0 +1,200 @@
+"""``latentwatch evaluate --against``: ours and other methods on the same windows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentwatch.lab.peers import DEFAULT_PYTHON, PEERS, PeersError, Work, check, judge
+from latentwatch.lab.peers.comparison import Comparison, Windows, figures, rates
+from latentwatch.lab.peers.ladis import Ladis
+
+__all__ = ["METHODS", "OURS", "against", "compare"]
+
+OURS = "latentwatch"
+ORIGINAL = "ladis"
+
+METHODS = (ORIGINAL, *PEERS)
+"""What can be compared with."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def against(
+    arrays: Mapping[str, NDArray[Any]],
+    methods: Sequence[str],
+    *,
+    layers: Sequence[str] | None = None,
+    attacks: Sequence[str] | None = None,
+    alpha: float = 0.01,
+    seed: int = 0,
+    windows: int = 200,
+    python: Path = DEFAULT_PYTHON,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Measure false alarms and power of our method and of others on the same windows.
+
+    Each method runs at its documented defaults on the chosen layers; the others get them side by
+    side, standardised (see `lab.peers.comparison`), and at most so many rows of the baseline as
+    `latentwatch.lab.peers.PEERS` says.
+
+    Parameters
+    ----------
+    arrays
+        As for `detector.evaluate`.
+    methods
+        Some of `METHODS`; ours comes always, and first.
+    attacks
+        Sets to measure power on; by default all but clean traffic and drift.
+    alpha
+        Level of each window's test. The others take 100 random draws a test: below 0.01 ladis and
+        frouros reject nothing, and alibi goes on rejecting at 0.01.
+    windows
+        Clean windows per size, and contaminated windows per mixture.
+    python
+        Interpreter that has the other detectors.
+    progress
+        Called with the method, windows done and windows in all; the first call is at 0 windows,
+        before the fit.
+
+    Returns
+    -------
+    dict of method to dict
+        ``false_alarm`` by window size, ``power`` by attack and mixture; ``reference_rows``, the
+        baseline rows that were used; ``windows`` of each kind; ``seconds``, of ours without the
+        fit and the feature map.
+
+    Raises
+    ------
+    PeersError
+        A method is unknown, or its detector is not installed or failed.
+    detector.ActivationsError
+        Sets or layers are missing or too small.
+    """
+    _check_methods(methods, python)
+    if progress is not None:
+        progress(OURS, 0, 1)
+    comparison = Comparison.fit(arrays, layers=layers, attacks=attacks, seed=seed)
+    return dict(
+        compare(
+            comparison,
+            methods,
+            alpha=alpha,
+            seed=seed,
+            windows=windows,
+            python=python,
+            progress=progress,
+        )
+    )
+
+
+def compare(
+    comparison: Comparison,
+    methods: Sequence[str],
+    *,
+    alpha: float = 0.01,
+    seed: int = 0,
+    windows: int = 200,
+    python: Path = DEFAULT_PYTHON,
+    progress: Progress | None = None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Do the same with a comparison that is fitted already, yielding each method when it is done.
+
+    So that what took its time is not lost should a later method fail; see `against`.
+    """
+    _check_methods(methods, python)
+    drawn = comparison.windows(windows, seed)
+    run = _Run(comparison, drawn, alpha, seed, progress or _silent)
+    yield OURS, run.timed(run.ours, len(comparison.reference))
+    for method in dict.fromkeys(methods):
+        if method == ORIGINAL:
+            yield method, run.timed(run.ladis, len(comparison.reference))
+        else:
+            yield method, run.peer(method, python)
+
+
+def _check_methods(methods: Sequence[str], python: Path) -> None:
+    """Fail before anything takes its time."""
+    for method in methods:
+        if method not in METHODS:
+            raise PeersError(f"unknown method {method!r}: choose among {', '.join(METHODS)}")
+        if method != ORIGINAL:
+            check(method, python)
+
+
+def _silent(method: str, done: int, total: int) -> None:
+    """Take no notice of progress."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What all methods share."""
+
+    comparison: Comparison
+    windows: list[Windows]
+    alpha: float
+    seed: int
+    progress: Progress
+
+    @property
+    def total(self) -> int:
+        return sum(len(one.rows) for one in self.windows)
+
+    def timed(self, judge_all: Callable[[], list[float]], reference_rows: int) -> dict[str, Any]:
+        """Figures of a method, with what they cost."""
+        started = time.perf_counter()
+        rejected = judge_all()
+        return {
+            **figures(self.windows, rejected),
+            "reference_rows": reference_rows,
+            "windows": len(self.windows[0].rows),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def ours(self) -> list[float]:
+        tick = self._ticking(OURS)
+        return [rates(self.comparison.p_values(one, tick), self.alpha) for one in self.windows]
+
+    def ladis(self) -> list[float]:
+        tick = self._ticking(ORIGINAL)
+        rng = np.random.default_rng([self.seed, 9])
+        ladis = Ladis.fit(self.comparison.reference, self.comparison.reference_predicted)
+        return [
+            rates(self.comparison.ladis(one, ladis, rng, tick), self.alpha) for one in self.windows
+        ]
+
+    def peer(self, method: str, python: Path) -> dict[str, Any]:
+        """The same of a method that runs in a child process."""
+        reference = self.comparison.reference_rows(PEERS[method].reference_rows, self.seed)
+        rows = [row for one in self.windows for row in one.rows]
+        work = Work(reference, self.comparison.rows, rows, self.alpha, self.seed)
+        ends = np.cumsum([len(one.rows) for one in self.windows])
+
+        def judge_all() -> list[float]:
+            self.progress(method, 0, self.total)
+            verdicts = judge(
+                method,
+                work,
+                python=python,
+                progress=lambda done, total: self.progress(method, done, total),
+            )
+            return [float(np.mean(part)) for part in np.split(verdicts.rejected, ends[:-1])]
+
+        return self.timed(judge_all, len(reference))
+
+    def _ticking(self, method: str) -> Callable[[], None]:
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self.progress(method, done, self.total)
+
+        self.progress(method, 0, self.total)
+        return tick

@@ -1,0 +1,79 @@
+"""Keeps trained networks in a cache folder, under a hash of what they were trained with."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+from rich.progress import Progress
+
+from latentwatch.lab.signs.errors import NetworkError
+from latentwatch.lab.signs.network import SignNetwork
+from latentwatch.lab.signs.training import TrainingSettings, fresh_network, train
+
+
+def checkpoint_path(settings: TrainingSettings, cache: Path) -> Path:
+    """Return where the network trained with these settings is kept."""
+    return cache / f"signs-{settings.key}.pt"
+
+
+def load_or_train(
+    settings: TrainingSettings, cache: Path, progress: Progress
+) -> tuple[SignNetwork, bool]:
+    """Return the network for these settings, trained now unless the cache has it.
+
+    Parameters
+    ----------
+    settings
+        What to train with.
+    cache
+        Folder of checkpoints, made if absent.
+    progress
+        Shows drawing and training.
+
+    Returns
+    -------
+    model : SignNetwork
+        In evaluation mode.
+    trained : bool
+        Whether it was trained now.
+
+    Raises
+    ------
+    NetworkError
+        The checkpoint in the cache is damaged.
+    """
+    if checkpoint_path(settings, cache).exists():
+        return load(settings, cache), False
+    model = train(settings, progress)
+    _save(model, checkpoint_path(settings, cache))
+    return model, True
+
+
+def load(settings: TrainingSettings, cache: Path) -> SignNetwork:
+    """Return the network for these settings from the cache, in evaluation mode.
+
+    Raises
+    ------
+    NetworkError
+        The cache has no checkpoint for these settings, or it is damaged.
+    """
+    file = checkpoint_path(settings, cache)
+    model = fresh_network(settings.seed)
+    try:
+        model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except FileNotFoundError as error:
+        raise NetworkError(f"no network in {file}: run the prepare command first") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, TypeError) as error:
+        raise NetworkError(f"{file} holds no network: delete it and prepare again") from error
+    return model.eval()
+
+
+def _save(model: SignNetwork, file: Path) -> None:
+    """Write a checkpoint so that no reader ever sees half of one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    torch.save(model.state_dict(), unfinished)
+    unfinished.replace(file)

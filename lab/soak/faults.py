@@ -1,0 +1,151 @@
+"""What is done to a run, and undone again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from latentwatch.lab.soak.fleet import wait_until
+from latentwatch.lab.soak.gateway import Cut
+from latentwatch.lab.soak.world import World
+
+__all__ = [
+    "ClockJump", "Fault", "Join", "Kill", "KillBroker", "Leave", "Pause", "Terminate", "Unreachable"
+]  # fmt: skip
+
+FEWEST_WORKERS, MOST_WORKERS = 2, 4
+JOIN_SECONDS = 20.0
+"""A worker beyond those that partitions suffice for is a spare, and gets none."""
+
+
+class Fault(Protocol):
+    """One way of breaking things."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    async def strike(self, world: World) -> None:
+        """Break and mend; when it returns, nothing is broken any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL of a worker, which is started again at once."""
+
+    name: str = "worker killed (SIGKILL)"
+
+    async def strike(self, world: World) -> None:
+        """Kill one of them."""
+        world.fleet.kill(world.some_worker())
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """SIGTERM of a worker, which must end in good order, and is started again."""
+
+    name: str = "worker ended (SIGTERM)"
+
+    async def strike(self, world: World) -> None:
+        """End one of them, and remember how it ended."""
+        world.ended(await world.fleet.restart(world.some_worker()))
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """SIGSTOP of a worker, and SIGCONT after some seconds: longer than a session, it lost all."""
+
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """With its length."""
+        return f"worker stopped (SIGSTOP) for {self.seconds:g} s"
+
+    async def strike(self, world: World) -> None:
+        """Stop one of them."""
+        await world.fleet.pause(world.some_worker(), self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """One worker more."""
+
+    name: str = "worker joins"
+
+    async def strike(self, world: World) -> None:
+        """Start it, and wait until it has partitions."""
+        worker = world.fleet.join()
+        await wait_until(lambda: worker.had_partitions, JOIN_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """One worker less."""
+
+    name: str = "worker leaves (SIGTERM)"
+
+    async def strike(self, world: World) -> None:
+        """End one of them for good."""
+        world.ended(await world.fleet.leave(world.some_worker()))
+
+
+@dataclass(frozen=True, slots=True)
+class KillBroker:
+    """SIGKILL of a broker, which is started again after some seconds, with its data."""
+
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """With its length."""
+        return f"broker killed (SIGKILL), away for {self.seconds:g} s"
+
+    async def strike(self, world: World) -> None:
+        """Kill one of them; of a cluster the others go on."""
+        node = world.rng.choice(world.brokers.nodes)
+        await asyncio.to_thread(node.kill)
+        await asyncio.sleep(self.seconds)
+        await asyncio.to_thread(node.restart)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The network between workers and broker is cut for some seconds."""
+
+    seconds: float
+    how: Cut
+
+    @property
+    def name(self) -> str:
+        """With its length and kind."""
+        return f"broker unreachable ({self.how}) for {self.seconds:g} s"
+
+    async def strike(self, world: World) -> None:
+        """Cut the gateway, and mend it."""
+        gateway = world.brokers.gateway
+        assert gateway is not None, "this suite needs a gateway"
+        gateway.cut(self.how)
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            gateway.mend()
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJump:
+    """The workers' wall clock stands so many seconds beside the right time from now on."""
+
+    offset: float
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """With where the clock jumps to."""
+        return f"clock {self.offset:+,.0f} s"
+
+    async def strike(self, world: World) -> None:
+        """Set the clock that `latentwatch.lab.soak.clock_skew` reads."""
+        self.file.write_text(str(self.offset))

@@ -1,0 +1,147 @@
+"""A run of the service: brokers, topics, workers, a sender, and somebody who watches."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latentwatch.lab.soak.cluster import Brokers
+from latentwatch.lab.soak.fleet import Fleet, Worker
+from latentwatch.lab.soak.lag import LagWatch
+from latentwatch.lab.soak.sender import Sender
+from latentwatch.lab.soak.synthetic_stream import KnownStream
+from latentwatch.stream.kafka.topics import create_topics
+from latentwatch.stream.settings import Settings
+
+__all__ = ["Frame", "World", "open_world", "sending"]
+
+SAMPLE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How a run is set up.
+
+    Parameters
+    ----------
+    stream : KnownStream
+    baselines : str
+        Folder of the baselines.
+    workers : int
+        Workers at the beginning.
+    rate : float
+        Steps of the stream a second.
+    module : str
+        What runs as a worker.
+    environment : dict
+        Variables of the workers beside their settings.
+    spared : int
+        The first so many workers are not harmed, so that their memory can be followed.
+    settings : dict
+        Settings that differ from the stream's.
+    """
+
+    stream: KnownStream
+    baselines: str
+    workers: int = 2
+    rate: float = 2.0
+    module: str = "latentwatch"
+    environment: dict[str, str] = field(default_factory=dict)
+    spared: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class World:
+    """What faults are done to.
+
+    Parameters
+    ----------
+    settings : Settings
+        With the servers of the harness.
+    lags : list of (float, int)
+        Seconds since the start, and messages that were not committed then.
+    """
+
+    settings: Settings
+    brokers: Brokers
+    fleet: Fleet
+    sender: Sender
+    lag: LagWatch
+    rng: random.Random
+    spared: int = 0
+    lags: list[tuple[float, int]] = field(default_factory=list)
+    bad_ends: list[int] = field(default_factory=list)
+
+    def some_worker(self) -> Worker:
+        """One of those that may be harmed."""
+        return self.rng.choice([w for w in self.fleet.running if w.number >= self.spared])
+
+    def ended(self, code: int) -> None:
+        """Take note of how a worker ended that was asked to."""
+        if code:
+            self.bad_ends.append(code)
+
+
+@asynccontextmanager
+async def open_world(
+    frame: Frame, brokers: Brokers, folder: Path, rng: random.Random, prefix: str = "soak."
+) -> AsyncIterator[World]:
+    """Topics, workers and a sender, all running; ended at the end, whatever happened."""
+    common = {
+        "topic_prefix": prefix,
+        "application_id": prefix.rstrip("."),
+        "baselines": frame.baselines,
+        "replication_factor": brokers.copies,
+        **frame.settings,
+    }
+    direct = frame.stream.settings(bootstrap_servers=brokers.direct, **common)
+    workers = frame.stream.settings(bootstrap_servers=brokers.workers, **common)
+    await create_topics(direct)
+    fleet = Fleet(workers, folder, frame.module, frame.environment)
+    sender = Sender(direct, frame.stream.steps(), frame.rate)
+    world = World(direct, brokers, fleet, sender, LagWatch(direct), rng, frame.spared)
+    async with AsyncExitStack() as stack:
+        stack.callback(fleet.end)
+        for _ in range(frame.workers):
+            fleet.join()
+        for work in (world.lag.run, fleet.supervise, lambda: _sample(world)):
+            await stack.enter_async_context(_beside(work))
+        yield world
+
+
+@asynccontextmanager
+async def sending(world: World) -> AsyncIterator[None]:
+    """Send the stream while the body runs; then wait until all of it is acknowledged."""
+    task = asyncio.create_task(world.sender.run())
+    try:
+        yield
+    finally:
+        world.sender.stop()
+        await task
+
+
+async def _sample(world: World) -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while True:
+        await asyncio.to_thread(world.fleet.look)
+        world.lags.append((loop.time() - started, world.lag.behind(world.sender.ends)))
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+@asynccontextmanager
+async def _beside(work: Callable[[], Any]) -> AsyncIterator[None]:
+    """Do something while the body runs."""
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,1 +1,0 @@
-"""What capturing and publishing cost an inference service; needs the extra `bench`."""

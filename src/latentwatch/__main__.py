@@ -1,0 +1,5 @@
+"""``python -m latentwatch``: the command ``latentwatch``."""
+
+from latentwatch.stream.cli.main import main
+
+main(prog_name="latentwatch")

@@ -1,0 +1,1 @@
+"""The command ``latentwatch``: one file for each group of commands."""

@@ -1,0 +1,45 @@
+"""``latentwatch acls``: the rights that a role needs on the broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from latentwatch.stream.cli.options import load_settings, settings_option
+from latentwatch.stream.kafka.roles import ROLES, Role
+
+__all__ = ["acls"]
+
+
+@click.command()
+@click.argument("role", type=click.Choice(tuple(ROLES)))
+@click.option(
+    "--principal",
+    metavar="User:NAME",
+    help="Who gets them: User: and the user name, or the subject of the certificate; "
+    "User:latentwatch-ROLE by default.",
+)
+@click.option("--markdown", is_flag=True, help="Print a table, not commands.")
+@settings_option
+def acls(role: Role, principal: str | None, markdown: bool, settings_file: Path | None) -> None:
+    """Print the least rights that ROLE needs, as commands of Kafka's kafka-acls.sh.
+
+    Names of topics and of the consumer group are those of the settings. Nothing is changed on the
+    broker: an administrator of the broker runs the commands. See docs/security.md.
+    """
+    from latentwatch.stream.kafka.acls import acls_table, kafka_acls_commands
+
+    settings = load_settings(settings_file)
+    if markdown:
+        click.echo(acls_table(settings, [role]), nl=False)
+        return
+    who = principal or f"User:latentwatch-{role}"
+    kind, _, name = who.partition(":")
+    if kind != "User" or not name:
+        raise click.UsageError(
+            f"--principal {who!r}: write User: and a name, as in User:vision-worker or "
+            "User:CN=vision-worker"
+        )
+    for command in kafka_acls_commands(role, settings, who):
+        click.echo(command)

@@ -1,0 +1,1 @@
+"""The stream worker: the Faust app, its engine, health, baselines, lane state, metrics, traces."""

@@ -1,0 +1,175 @@
+"""The feature map of a baseline on an accelerator, with torch; the statistics stay where they are.
+
+The arithmetic is that of `detector.features` and `detector.agreement`, in the same order and chunks
+of the same shape, so that one device gives the same bits for the same row whatever the batches.
+Between devices the last digits differ. On real activations (CIFAR-10, three layers), on an H200:
+one residual in 1,300 by a grid step, 1/256 of a standard deviation, energies by 6e-6 of themselves,
+scores of clean windows by less than 0.0005 and of attacked ones by less than 0.002, where
+thresholds are about 4.4; every alarm is the same.
+
+A chunk takes a hundred small kernels, and on a CUDA device what costs is to launch them: they are
+recorded once as a graph and replayed with one launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentwatch.detector import Baseline
+from latentwatch.detector.agreement import LEAST_DISTANCE, STANDARD_CLIP, ClassDistances
+from latentwatch.detector.features import CHUNK_ROWS, CLIP, GRID, FeatureMap, Float32, Int16, Int64
+from latentwatch.stream.core.errors import SettingsError
+
+__all__ = ["accelerated", "chosen_device"]
+
+
+def chosen_device(setting: str) -> torch.device | None:
+    """The device that the setting ``feature_device`` asks for; None is the processor with numpy.
+
+    Raises
+    ------
+    SettingsError
+        It asks for a device that is not there.
+    """
+    if setting == "cpu" or (setting == "auto" and not torch.cuda.is_available()):
+        return None
+    device = torch.device("cuda" if setting == "auto" else setting)
+    if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"feature_device is {setting!r}, and torch sees {torch.cuda.device_count()} such "
+            "devices here: set it to auto, which takes one where there is one, or to cpu"
+        )
+    return device
+
+
+def accelerated(baseline: Baseline, device: torch.device) -> Baseline:
+    """The same baseline, whose feature maps run on a device."""
+    return replace(baseline, elsewhere=_Residuals(baseline, device))
+
+
+_Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class _Residuals:
+    """`Baseline.residuals` on a device."""
+
+    def __init__(self, baseline: Baseline, device: torch.device) -> None:
+        self._made_of = baseline, device
+        self._distances = [_Distances(layer, device) for layer in baseline.agreement.layers]
+        self._centre = _tensor(baseline.agreement.centre, device)
+        self._spread = _tensor(baseline.agreement.spread, device)
+        self._maps = [_Map(view.map, device) for view in baseline.views]
+        self._one_at_a_time = Lock()  # a graph has one place for its input
+        self._compute: _Compute = self._residuals
+        if device.type == "cuda":
+            self._compute = _graph(self._residuals, sum(baseline.layout.widths), device)
+
+    @torch.inference_mode()
+    def __call__(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
+        with self._one_at_a_time:
+            psi, energy = self._compute(
+                torch.from_numpy(np.ascontiguousarray(rows)),
+                torch.from_numpy(np.ascontiguousarray(groups)),
+            )
+            return psi.cpu().numpy(), energy.cpu().numpy()
+
+    def __reduce__(self) -> tuple[type[_Residuals], tuple[Baseline, torch.device]]:
+        """Another process, as offline replay starts some, makes its own on the device."""
+        return _Residuals, self._made_of
+
+    def _residuals(self, raw: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        known = torch.hstack([raw, self._agreement(raw, group)])
+        found = [view(known, group) for view in self._maps]
+        psi = torch.hstack([psi for psi, _ in found])
+        return psi, torch.stack([energy for _, energy in found], dim=1)
+
+    def _agreement(self, raw: Tensor, group: Tensor) -> Tensor:
+        parts = [_compared(distances(raw), group) for distances in self._distances]
+        standard = (torch.hstack(parts) - self._centre[group]) / self._spread[group]
+        return standard.clip(-STANDARD_CLIP, STANDARD_CLIP).float()
+
+
+class _Distances:
+    """`ClassDistances` on a device."""
+
+    def __init__(self, layer: ClassDistances, device: torch.device) -> None:
+        self._columns = _tensor(layer.columns, device)
+        self._mean, self._scale = _tensor(layer.mean, device), _tensor(layer.scale, device)
+        self._whitening = _tensor(layer.whitening, device)
+        self._centres = _tensor(layer.centres, device).double()
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        standard = ((raw[:, self._columns] - self._mean) * self._scale).clip(-CLIP, CLIP)
+        points, centres = (standard @ self._whitening).double(), self._centres
+        squares = (points**2).sum(dim=1)[:, None] + (centres**2).sum(dim=1)
+        return (squares - 2.0 * points @ centres.T).clip(min=LEAST_DISTANCE)
+
+
+class _Map:
+    """`FeatureMap.residuals` on a device."""
+
+    def __init__(self, known: FeatureMap, device: torch.device) -> None:
+        self._columns = _tensor(known.columns, device)
+        self._mean, self._scale = _tensor(known.mean, device), _tensor(known.scale, device)
+        self._weight = _tensor(known.weight, device)
+        self._frequencies = _tensor(known.frequencies, device)
+        self._whitening = _tensor(known.whitening, device)
+        self._centres = _tensor(known.centres, device)
+        self._radius = known.radius
+
+    def __call__(self, known: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        standard = ((known[:, self._columns] - self._mean) * self._scale).clip(-CLIP, CLIP)
+        angle = (standard * self._weight) @ self._frequencies
+        phi = torch.hstack([angle.cos(), angle.sin()]) * angle.shape[1] ** -0.5
+        psi = (phi - self._centres[group]) @ self._whitening
+        energy = (psi**2).sum(dim=1)
+        shrink = (self._radius / energy.sqrt()).clip(max=1.0) * GRID
+        return (psi * shrink[:, None]).round().clip(-32767, 32767).short(), energy
+
+
+def _graph(compute: _Compute, width: int, device: torch.device) -> _Compute:
+    """The same computation, of chunks on the processor, as one launch on a CUDA device."""
+    rows = torch.zeros((CHUNK_ROWS, width), dtype=torch.float32, device=device)
+    groups = torch.zeros(CHUNK_ROWS, dtype=torch.int64, device=device)
+    with torch.inference_mode(), torch.cuda.device(device):
+        aside = torch.cuda.Stream()
+        with torch.cuda.stream(aside):  # libraries set themselves up, which no graph may hold
+            compute(rows, groups)
+        aside.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            found = compute(rows, groups)
+
+    def replayed(raw: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.cuda.device(device):
+            rows.copy_(raw)
+            groups.copy_(group)
+            graph.replay()
+        return found
+
+    return replayed
+
+
+def _compared(distances: Tensor, group: Tensor) -> Tensor:
+    """`latentwatch.detector.agreement.compare_classes` on a device."""
+    own = distances.gather(1, group[:, None])[:, 0]
+    if distances.shape[1] == 1:
+        return own.log()[:, None]
+    others = distances.scatter(1, group[:, None], torch.inf)
+    nearest = others.amin(dim=1)
+    rest = (-0.5 * (others - nearest[:, None])).exp().sum(dim=1).log()
+    mean = (distances.sum(dim=1) - own) / (distances.shape[1] - 1)
+    return torch.stack(
+        [own.log(), nearest - own, rest - 0.5 * nearest + 0.5 * own, mean - own], dim=1
+    )
+
+
+def _tensor(values: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    return torch.as_tensor(np.ascontiguousarray(values), device=device)

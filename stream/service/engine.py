@@ -1,0 +1,343 @@
+"""What the worker does with Kafka, apart from Faust: flush in the right order, never lose a row.
+
+The order of a flush is the promise of exactness. Dead letters and alerts first: they follow from
+the messages alone, so that after a crash they come again the same, to the byte and the key. Then
+the lanes' states, with the parts of hours that they tell: what a wall clock closed would not be
+closed the same way again. Then the parts themselves, which whoever takes a lane over publishes
+once more. Only then are the input offsets acknowledged; messages that come again are known by the
+offset in the state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+
+from latentwatch.producers.wire import Limits
+from latentwatch.stream.core.errors import StateError, SuspendedError, TopicError
+from latentwatch.stream.core.events import Record, report_records
+from latentwatch.stream.core.hours import HourPart
+from latentwatch.stream.core.lane import LaneKey
+from latentwatch.stream.core.processor import Incoming, Processor
+from latentwatch.stream.core.rates import HourReport, RateBook
+from latentwatch.stream.service.baselines import BaselineStore
+from latentwatch.stream.service.lane_state import read_lane_states, read_partition, state_key
+from latentwatch.stream.service.metrics import make_observer
+from latentwatch.stream.service.metrics.health import Health
+from latentwatch.stream.service.traces import make_traces
+from latentwatch.stream.settings import Settings
+
+__all__ = ["Engine", "Progress"]
+
+T = TypeVar("T")
+
+SESSION_SECONDS = 10.0
+"""After so long without a heartbeat another worker takes over."""
+
+SUSPENDED_SECONDS = 0.7 * SESSION_SECONDS
+"""A process that stood still for so long may have lost its partitions, for the last heartbeat may
+have been sent a quarter of a session before."""
+
+# where there is one, a clock that goes on while the machine sleeps
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+async def _always() -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counters of one worker since it started; told in the log when it stops."""
+
+    messages: int = 0
+    published: int = 0
+    dead_letters: int = 0
+    alerts: int = 0
+    flushes: int = 0
+
+
+class Engine:
+    """Processor and rate book, with the producer and the topics that keep their state.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.topics = settings.topics()
+        self.progress = Progress()
+        self.health = Health(settings.stuck_seconds, time.monotonic())
+        self.observer = make_observer(settings, self.health)
+        self._traces = make_traces(settings)
+        self._log = structlog.get_logger("latentwatch.worker")
+        baselines = BaselineStore.of(settings, time.monotonic)
+        self._processor = Processor(
+            self.topics,
+            baselines.find,
+            settings.policy(),
+            limits=Limits(value_bytes=settings.max_message_bytes),
+            newest_ns=lambda: time.time_ns() + int(settings.max_future_seconds * 1e9),
+            is_known=baselines.is_known,
+            observer=self.observer,
+        )
+        self._rates = RateBook(
+            baselines.find, settings.false_discovery_rate, settings.hour_sketch_retention_hours
+        )
+        self._rates_loaded: set[int] = set()
+        self._heard: dict[LaneKey, float] = {}
+        # one thread: the mathematics must not starve the heartbeats, and needs no locks
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detector")
+        self._lock = asyncio.Lock()
+        self._producer: AIOKafkaProducer | None = None
+        self._pulse: float | None = None
+
+    async def stop(self) -> None:
+        """Finish what is under way and disconnect."""
+        async with self._lock:
+            if self._producer is not None:
+                await self._producer.stop()
+                self._producer = None
+        await asyncio.to_thread(self._traces.close)
+        self._log.info("worker stops", **asdict(self.progress))
+        self._executor.shutdown(wait=True)
+
+    async def take(self, messages: list[Incoming]) -> None:
+        """Take a batch in and flush; when this returns the messages may be acknowledged."""
+        self.pulse()
+        async with self._lock:
+            await self._load_missing({message.partition for message in messages})
+            with self._traces.batch(messages) as trace:
+                left = messages
+                while left:
+                    with self.observer.deciding(), trace.deciding():
+                        work = partial(self._processor.take_some, left)
+                        records, left = await self._compute(work)
+                    with trace.flushing(records) as told:
+                        await self._flush(told)
+                    self.health.progress(time.monotonic())
+        self.progress.messages += len(messages)
+        self.observer.records(len(messages))
+
+    def pulse(self) -> None:
+        """Take note that the process runs; to be called every second or so.
+
+        Raises
+        ------
+        SuspendedError
+            It stood still for so long that it may not own its partitions any more. Who woke up
+            would close hours by the wall clock that another worker has gone on with, and their
+            requests would count twice. What was not acknowledged comes again elsewhere.
+        """
+        self._check_pulse()
+        self._pulse = time.clock_gettime(_CLOCK)
+
+    def _check_pulse(self) -> None:
+        stood = 0.0 if self._pulse is None else time.clock_gettime(_CLOCK) - self._pulse
+        if stood > SUSPENDED_SECONDS:
+            raise SuspendedError(
+                f"the process stood still for {stood:.0f} s, and others may have its partitions: "
+                "start it again"
+            )
+
+    def look(self, lags: Mapping[int, int]) -> None:
+        """Take note of the messages that wait, by partition; never waits for the mathematics."""
+        self.observer.lags(lags)
+        self.health.look(lags, self._processor.partitions, time.monotonic())
+
+    async def close_idle(
+        self, owned: set[int], is_member: Callable[[], Awaitable[bool]] = _always
+    ) -> None:
+        """Close the open hours of lanes that have been silent for `idle_seconds`.
+
+        Lanes of partitions in `owned` that were taken over from another worker may be silent too.
+        What messages bring about is the same whoever takes them, but a wall clock decides here:
+        two workers must never do it for one lane, so `is_member` is asked whether the partitions
+        are ours still. While the broker is away everything is silent, and others may have them.
+        """
+        self.pulse()
+        async with self._lock:
+            await self._load_missing(owned)
+            if not self.settings.idle_seconds:
+                return
+            now = time.monotonic()
+            untold = self._processor.untold()
+            silent = [
+                key
+                for key in untold
+                if now - self._heard.setdefault(key, now) >= self.settings.idle_seconds
+            ]
+            if silent and await is_member():
+                records = await self._compute(
+                    lambda: [
+                        record
+                        for key in silent
+                        for record in self._processor.idle(key.partition, key.model, key.version)
+                    ]
+                )
+                await self._flush(records)
+
+    async def take_parts(self, partition: int, first: int, values: list[bytes | None]) -> None:
+        """Add parts of hours, of which the first has offset `first`; publish what they change."""
+        async with self._lock:
+            if partition not in self._rates_loaded:
+                earlier = read_partition(
+                    self.settings.kafka_options(), self.topics.hour_sketches, partition, first
+                )
+                async for _, value in earlier:
+                    # told of before: only the sums are wanted
+                    await self._compute(partial(self._add_parts, [value]))
+                self._rates_loaded.add(partition)
+            reports = await self._compute(lambda: self._add_parts(values))
+            await self._publish([x for r in reports for x in report_records(self.topics, r)])
+            for report in reports:
+                self.observer.hour(report)
+
+    async def forget(self, topic: str, partition: int) -> None:
+        """Let go of a partition that another worker takes over."""
+        async with self._lock:
+            if topic == self.topics.activations:
+                self._processor.revoke(partition)
+                self._heard = {k: t for k, t in self._heard.items() if k.partition != partition}
+            elif topic == self.topics.hour_sketches:
+                self._rates.forget()
+                self._rates_loaded.clear()
+
+    async def _load_missing(self, partitions: set[int]) -> None:
+        for partition in sorted(partitions - self._processor.partitions):
+            self.health.load(True, time.monotonic())
+            try:
+                await self._load(partition)
+            finally:
+                self.health.load(False, time.monotonic())
+
+    async def _load(self, partition: int) -> None:
+        states = await read_lane_states(
+            self.settings.kafka_options(), self.topics.lane_state, partition
+        )
+        parts = await self._compute(partial(self._processor.assign, partition, states))
+        if parts:
+            await self._publish(parts)
+            await self._store_states()
+        self._log.info("partition taken over", partition=partition, lanes=len(states))
+
+    def _add_parts(self, values: list[bytes | None]) -> list[HourReport]:
+        parts = [part for value in values if (part := self._parse_part(value)) is not None]
+        return [report for part in parts if (report := self._rates.add(part)) is not None]
+
+    def _parse_part(self, value: bytes | None) -> HourPart | None:
+        try:
+            return HourPart.from_bytes(value) if value else None
+        except StateError as error:
+            self._log.error("hour part unreadable: passed over", error=str(error))
+            return None
+
+    async def _flush(self, records: list[Record]) -> None:
+        with self.observer.flushing():
+            await self._write(records)
+        self.progress.flushes += 1
+
+    async def _write(self, records: list[Record]) -> None:
+        parts = [r for r in records if r.topic == self.topics.hour_sketches]
+        await self._publish([r for r in records if r.topic != self.topics.hour_sketches])
+        if sum(len(part.value or b"") for part in parts) > self.settings.max_message_bytes // 8:
+            # Rows of a thousand hours, which a state could not carry. Their parts follow from the
+            # messages alone and would come again the same, so they may go first.
+            await self._publish(parts)
+            self._processor.told()
+            parts = []
+        now = time.monotonic()
+        self._heard.update(dict.fromkeys(await self._store_states(), now))
+        if parts:
+            await self._publish(parts)
+            await self._store_states()
+
+    async def _store_states(self) -> list[LaneKey]:
+        """Write the states that changed; return their lanes."""
+        states = await self._compute(self._processor.states)
+        topic = self.topics.lane_state
+        await self._send(
+            (Record(topic, state_key(key), state, []), key.partition)
+            for key, state in states.items()
+        )
+        return list(states)
+
+    async def _publish(self, records: list[Record]) -> None:
+        await self._send([(record, await self._partition(record)) for record in records])
+        self.progress.published += len(records)
+        for record in records:
+            if record.topic == self.topics.dead_letter:
+                self.progress.dead_letters += 1
+            elif record.topic == self.topics.alerts:
+                self.progress.alerts += 1
+
+    async def _partition(self, record: Record) -> int | None:
+        if record.route is None:
+            return None
+        producer = await self._connected()
+        with _existing(record.topic):
+            count = len(await producer.partitions_for(record.topic))
+        return zlib.crc32(record.route) % count
+
+    async def _send(self, records: Iterable[tuple[Record, int | None]]) -> None:
+        producer = await self._connected()
+        self._check_pulse()
+        futures = []
+        for record, partition in records:
+            with _existing(record.topic):
+                future = await producer.send(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    headers=record.headers,
+                    partition=partition,
+                )
+            futures.append(future)
+        if futures:
+            await asyncio.gather(*futures)
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **self.settings.kafka_options(),
+                acks="all",
+                enable_idempotence=True,
+                compression_type="zstd",
+                linger_ms=5,
+                max_request_size=self.settings.max_message_bytes + (1 << 20),
+            )
+            try:
+                await producer.start()
+            except KafkaError:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _compute(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+@contextmanager
+def _existing(topic: str) -> Iterator[None]:
+    """Say which topic is not there, and what to do."""
+    try:
+        yield
+    except UnknownTopicOrPartitionError as error:
+        raise TopicError(
+            f"there is no topic {topic!r}: create it with `latentwatch topics`, and start the "
+            "worker again; it goes on where it stopped"
+        ) from error
