@@ -39,11 +39,14 @@ _NULL_ARRAYS = (
     "pair_own",
     "pair_third",
     "triangle",
-    "energy_mean",
-    "energy_variance",
-    "energy_third",
     "tails",
 )
+_STORED_NULL_NAMES = {
+    "distance_mean": "energy_mean",
+    "distance_variance": "energy_variance",
+    "distance_third": "energy_third",
+}
+"""Arrays of `NullModel` whose names in the file are older than those in the code."""
 _TYPICALITY_ARRAYS = ("centre", "spread", "reference")
 _QUERY_ARRAYS = ("columns", "mean", "scale", "projection", "rows")
 
@@ -178,14 +181,15 @@ def _contents(baseline: Baseline) -> tuple[bytes, Tensors]:
     for index, view in enumerate(baseline.views):
         for owner, names in _arrays_of(view):
             for name in names:
-                tensors[f"view{index}.{name}"] = np.ascontiguousarray(getattr(owner, name))
+                stored = _STORED_NULL_NAMES.get(name, name)
+                tensors[f"view{index}.{stored}"] = np.ascontiguousarray(getattr(owner, name))
     return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS), tensors
 
 
 def _arrays_of(view: View) -> list[tuple[object, tuple[str, ...]]]:
     return [
         (view.map, _MAP_ARRAYS),
-        (view.null, _NULL_ARRAYS),
+        (view.null, (*_NULL_ARRAYS, *_STORED_NULL_NAMES)),
         (view.null.typicality, _TYPICALITY_ARRAYS),
     ]
 
@@ -241,11 +245,13 @@ def _rebuild_views(numbers: list[Metadata], tensors: Tensors) -> tuple[View, ...
     for index, own in enumerate(numbers):
 
         def arrays(names: tuple[str, ...], prefix: str = f"view{index}") -> Tensors:
-            return {name: tensors[f"{prefix}.{name}"] for name in names}
+            return {
+                name: tensors[f"{prefix}.{_STORED_NULL_NAMES.get(name, name)}"] for name in names
+            }
 
         feature_map = FeatureMap(**arrays(_MAP_ARRAYS), radius=own["radius"])
         null = NullModel(
-            **arrays(_NULL_ARRAYS),
+            **arrays((*_NULL_ARRAYS, *_STORED_NULL_NAMES)),
             typicality=Typicality(**arrays(_TYPICALITY_ARRAYS)),
         )
         end = start + feature_map.rank

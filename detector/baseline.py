@@ -233,14 +233,14 @@ class Baseline:
         groups = self.group_of_class[predicted]
         psi = np.empty((len(rows), self.width), dtype=np.int16)
         lengths = np.empty((len(rows), len(self.views)), dtype=np.int64)
-        energy = np.empty(lengths.shape, dtype=np.float32)
+        squared_distance = np.empty(lengths.shape, dtype=np.float32)
 
         def featurise(chunk: slice, own: slice) -> None:
             compute = self.elsewhere or self.residuals
-            found, energies = compute(
+            found, squared_distances = compute(
                 placed(rows[chunk], own.start), placed(groups[chunk], own.start)
             )
-            psi[chunk], energy[chunk] = found[own], energies[own]
+            psi[chunk], squared_distance[chunk] = found[own], squared_distances[own]
             for index, view in enumerate(self.views):
                 # grid steps are integers, and their squares sum to less than 2**53: exact
                 exact = found[own, view.slice].astype(np.float64)
@@ -249,10 +249,12 @@ class Baseline:
         for _ in self.spread(featurise, *zip(*chunks(len(rows), place), strict=True)):
             pass
         p_values = [
-            view.null.typicality.p_values(energy[:, index], groups)
+            view.null.typicality.p_values(squared_distance[:, index], groups)
             for index, view in enumerate(self.views)
         ]
-        return Features(predicted, groups, psi, lengths, energy, np.stack(p_values, axis=1))
+        return Features(
+            predicted, groups, psi, lengths, squared_distance, np.stack(p_values, axis=1)
+        )
 
     def residuals(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
         """Residuals of one chunk in all views side by side.
@@ -265,14 +267,14 @@ class Baseline:
         Returns
         -------
         psi : int16 [CHUNK_ROWS, R]
-        energy : float32 [CHUNK_ROWS, views]
+        squared_distance : float32 [CHUNK_ROWS, views]
         """
         known = np.hstack([rows, self.agreement.columns(rows, groups)])
         psi = np.empty((len(rows), self.width), dtype=np.int16)
-        energy = np.empty((len(rows), len(self.views)), dtype=np.float32)
+        squared_distance = np.empty((len(rows), len(self.views)), dtype=np.float32)
         for index, view in enumerate(self.views):
-            psi[:, view.slice], energy[:, index] = view.map.residuals(known, groups)
-        return psi, energy
+            psi[:, view.slice], squared_distance[:, index] = view.map.residuals(known, groups)
+        return psi, squared_distance
 
     @property
     def width(self) -> int:
@@ -303,7 +305,7 @@ class Baseline:
             )
         features = self.features(rows, classes)
         decision = decide(self.sketch(features), self)
-        order = np.lexsort((-features.energy[:, 0], features.p_values[:, 0]))
+        order = np.lexsort((-features.squared_distance[:, 0], features.p_values[:, 0]))
         return WindowTest(decision.p_value, decision, order.astype(np.int64))
 
     def score(self, activations: Mapping[str, ArrayLike], predicted: ArrayLike) -> Float64:

@@ -36,8 +36,8 @@ class ViewStatistics:
     T : float
         Unbiased squared MMD in the whitened space.
     E : float
-        Mean energy of the requests.
-    z_mean_shift, z_energy, z_rank : float
+        Mean squared Mahalanobis distance of the requests in the whitened space.
+    z_mean_shift, z_distance, z_rank : float
         The two, and the rank statistic, in standard deviations of clean traffic.
     score : float
         ``-log10`` of the tail probability of the largest of them.
@@ -46,7 +46,7 @@ class ViewStatistics:
     T: float
     E: float
     z_mean_shift: float
-    z_energy: float
+    z_distance: float
     z_rank: float
     score: float
 
@@ -162,8 +162,8 @@ def view_statistics(sketch: Sketch, index: int, view: View) -> ViewStatistics:
         np.array([E]),
         np.cumsum(sketch.histogram[index])[None].astype(np.float64),
     )
-    z_mean_shift, z_energy, z_rank = (float(value) for value in z[0])
-    return ViewStatistics(T, E, z_mean_shift, z_energy, z_rank, float(surprise(z)[0]))
+    z_mean_shift, z_distance, z_rank = (float(value) for value in z[0])
+    return ViewStatistics(T, E, z_mean_shift, z_distance, z_rank, float(surprise(z)[0]))
 
 
 def squared_norm(values: Int64) -> int:
@@ -210,5 +210,5 @@ def name_pattern(baseline: Baseline, views: Mapping[str, ViewStatistics]) -> Pat
     first, last = baseline.layer_names[0], baseline.layer_names[-1]
     if first == last:
         return "adversarial"
-    early, deep = (max(views[n].z_mean_shift, abs(views[n].z_energy)) for n in (first, last))
+    early, deep = (max(views[n].z_mean_shift, abs(views[n].z_distance)) for n in (first, last))
     return "drift" if early > deep else "adversarial"

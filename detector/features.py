@@ -119,35 +119,35 @@ class FeatureMap:
         -------
         psi : int16 [CHUNK_ROWS, r]
             Residuals on the grid, shortened to the radius.
-        energy : float32 [CHUNK_ROWS]
+        squared_distance : float32 [CHUNK_ROWS]
             Squared length before shortening, in units of psi: how atypical a request is.
         """
         phi = self.fourier(rows)
         phi -= self.centres[groups]
         psi = times_triangle(phi, self.whitening)
-        energy = np.einsum("ij,ij->i", psi, psi)
+        squared_distance = np.einsum("ij,ij->i", psi, psi)
         with np.errstate(divide="ignore"):
-            shrink = np.minimum(1.0, self.radius / np.sqrt(energy)) * GRID
+            shrink = np.minimum(1.0, self.radius / np.sqrt(squared_distance)) * GRID
         psi *= shrink.astype(np.float32)[:, None]
         np.clip(np.rint(psi, out=psi), -32767, 32767, out=psi)
-        return psi.astype(np.int16), energy
+        return psi.astype(np.int16), squared_distance
 
 
 def residuals_of_rows(
     feature_map: FeatureMap, rows: Float32, groups: Int64, place: int = 0
 ) -> tuple[Int16, Float32]:
-    """Residuals int16 [n, r] and energies float32 [n] of any number of rows, chunk by chunk.
+    """Residuals int16 [n, r] and squared distances float32 [n] of rows, chunk by chunk.
 
     `place` is where the first row stands in its chunk.
     """
     psi = np.empty((len(rows), feature_map.rank), dtype=np.int16)
-    energy = np.empty(len(rows), dtype=np.float32)
+    squared_distance = np.empty(len(rows), dtype=np.float32)
     for chunk, own in chunks(len(rows), place):
         found = feature_map.residuals(
             placed(rows[chunk], own.start), placed(groups[chunk], own.start)
         )
-        psi[chunk], energy[chunk] = found[0][own], found[1][own]
-    return psi, energy
+        psi[chunk], squared_distance[chunk] = found[0][own], found[1][own]
+    return psi, squared_distance
 
 
 def chunks(count: int, place: int) -> list[tuple[slice, slice]]:

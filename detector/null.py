@@ -4,7 +4,8 @@ Two statistics of one sketch, and a third of its histogram of typicality p-value
 
     T = (||S||^2 - q) / (n (n - 1))   unbiased squared MMD in the whitened space (Gretton et al.
                                       2012, lemma 6): has the mean embedding moved?
-    E = q / n                         mean energy: are single requests off the data's manifold?
+    E = q / n                         mean squared Mahalanobis distance: are single requests off
+                                      the data's manifold?
     R                                 how many p-values are small, at the best of several levels
                                       (after the higher criticism of Donoho and Jin 2004)
 
@@ -48,7 +49,7 @@ PRIOR_PAIRS = 500
 """Pairs of rows that the mean over all classes is worth beside a class's own pairs."""
 
 PRIOR_ROWS = 50
-"""The same, in rows, for the variance of a class's energies."""
+"""The same, in rows, for the variance of a class's squared distances."""
 
 PRIOR_EXPECTED = 5.0
 """The same for the share of a class's p-values below a level, in expected p-values."""
@@ -58,18 +59,18 @@ _LOG10 = np.log(10.0)
 
 @dataclass(frozen=True, slots=True)
 class Typicality:
-    """Ranks the energy of a request among the baseline rows (a conformal p-value).
+    """Ranks the squared distance of a request among the baseline rows (a conformal p-value).
 
-    The logarithm of the energy is standardised within the class group, and ranked among the
-    baseline rows of all groups: finer than a rank within one class, which could never be
+    The logarithm of the squared distance is standardised within the class group, and ranked among
+    the baseline rows of all groups: finer than a rank within one class, which could never be
     smaller than one over its rows.
 
     Parameters
     ----------
     centre, spread : float64 [G]
-        Mean and standard deviation of the log energy in each class group.
+        Mean and standard deviation of the log squared distance in each class group.
     reference : float64 [N]
-        Standardised log energies of the baseline rows, ascending.
+        Standardised log squared distances of the baseline rows, ascending.
     """
 
     centre: Float64
@@ -77,31 +78,31 @@ class Typicality:
     reference: Float64
 
     @classmethod
-    def fit(cls, energy: NDArray[np.float32], groups: Int64) -> Typicality:
-        """Fit on the energies [N] and class groups [N] of baseline rows, each left out."""
-        log_energy = np.log(np.maximum(energy, 1e-30), dtype=np.float64)
+    def fit(cls, squared_distance: NDArray[np.float32], groups: Int64) -> Typicality:
+        """Fit on the squared distances [N] and class groups [N] of baseline rows, each left out."""
+        log_distance = np.log(np.maximum(squared_distance, 1e-30), dtype=np.float64)
         count = np.bincount(groups)
-        centre = np.asarray(np.bincount(groups, log_energy) / count, dtype=np.float64)
-        square = np.bincount(groups, (log_energy - centre[groups]) ** 2)
+        centre = np.asarray(np.bincount(groups, log_distance) / count, dtype=np.float64)
+        square = np.bincount(groups, (log_distance - centre[groups]) ** 2)
         spread = np.asarray(np.sqrt(square / np.maximum(count - 1, 1)), dtype=np.float64)
-        standard = np.sort((log_energy - centre[groups]) / spread[groups])
+        standard = np.sort((log_distance - centre[groups]) / spread[groups])
         return cls(centre, spread, np.asarray(standard, dtype=np.float64))
 
-    def rank(self, energy: NDArray[np.float32], groups: Int64) -> Int64:
+    def rank(self, squared_distance: NDArray[np.float32], groups: Int64) -> Int64:
         """Number of baseline rows that are at least as atypical."""
-        log_energy = np.log(np.maximum(energy, 1e-30), dtype=np.float64)
-        standard = (log_energy - self.centre[groups]) / self.spread[groups]
+        log_distance = np.log(np.maximum(squared_distance, 1e-30), dtype=np.float64)
+        standard = (log_distance - self.centre[groups]) / self.spread[groups]
         below = np.searchsorted(self.reference, standard, side="left").astype(np.int64)
         return len(self.reference) - below
 
-    def p_values(self, energy: NDArray[np.float32], groups: Int64) -> Float64:
+    def p_values(self, squared_distance: NDArray[np.float32], groups: Int64) -> Float64:
         """``(1 + rank) / (1 + N)``: never zero, uniform on clean traffic."""
-        ranks = self.rank(energy, groups).astype(np.float64)
+        ranks = self.rank(squared_distance, groups).astype(np.float64)
         p_values: Float64 = (1.0 + ranks) / (1.0 + len(self.reference))
         return p_values
 
-    def energy_at(self, level: float) -> Float64:
-        """Energy [G] that a share `level` of the clean requests of each class exceeds, about."""
+    def squared_distance_at(self, level: float) -> Float64:
+        """Squared distance [G] that a share `level` of the clean requests of each class exceeds, about."""
         standard = np.quantile(self.reference, 1.0 - level)
         return np.asarray(np.exp(self.centre + self.spread * standard))
 
@@ -125,7 +126,7 @@ class NullModel:
         pair_factors[b]>``, and ``pair_own[a]`` more where both are of class a.
     pair_third, triangle : float64 [G + 1]
         ``E k^3`` and ``E k12 k23 k31`` of rows of one class each, and last those of other rows.
-    energy_mean, energy_variance, energy_third : float64 [G]
+    distance_mean, distance_variance, distance_third : float64 [G]
         Mean, variance and third central moment of ``||psi||^2`` by class group.
     tails : float64 [G, len(TAIL_EDGES)]
         Share of each class group's typicality p-values that are at most each edge.
@@ -137,9 +138,9 @@ class NullModel:
     pair_own: Float64
     pair_third: Float64
     triangle: Float64
-    energy_mean: Float64
-    energy_variance: Float64
-    energy_third: Float64
+    distance_mean: Float64
+    distance_variance: Float64
+    distance_third: Float64
     tails: Float64
     typicality: Typicality
 
@@ -147,9 +148,9 @@ class NullModel:
     def fit(cls, rows: LeftOut) -> NullModel:
         """Fit on baseline rows as fresh rows would look."""
         counts = np.bincount(rows.groups).astype(np.int64)
-        energy_mean = np.bincount(rows.groups, rows.lengths) / counts
-        deviation = rows.lengths - energy_mean[rows.groups]
-        typicality = Typicality.fit(rows.energy, rows.groups)
+        distance_mean = np.bincount(rows.groups, rows.lengths) / counts
+        deviation = rows.lengths - distance_mean[rows.groups]
+        typicality = Typicality.fit(rows.squared_distance, rows.groups)
         paired = _spread(rows, PAIRED_ROWS)
         factors, own = _class_pairs(rows.psi[paired], rows.groups[paired], len(counts))
         third, triangle = _third_moments(rows, len(counts))
@@ -159,16 +160,16 @@ class NullModel:
             pair_own=own,
             pair_third=third,
             triangle=triangle,
-            energy_mean=energy_mean,
-            energy_variance=_shrunk_means(deviation**2, rows.groups, counts),
-            energy_third=_shrunk_means(deviation**3, rows.groups, counts),
+            distance_mean=distance_mean,
+            distance_variance=_shrunk_means(deviation**2, rows.groups, counts),
+            distance_third=_shrunk_means(deviation**3, rows.groups, counts),
             tails=_class_tails(typicality, rows, counts),
             typicality=typicality,
         )
 
     def bias(self, shares: Float64) -> Float64:
         """Expected T of clean traffic of class shares [..., G]: the class means are estimates."""
-        expected: Float64 = (shares**2 * (self.energy_mean / self.counts)).sum(axis=-1)
+        expected: Float64 = (shares**2 * (self.distance_mean / self.counts)).sum(axis=-1)
         return expected
 
     def z_scores(
@@ -190,15 +191,15 @@ class NullModel:
         shares = group_counts / rows[..., None]
         # one over the baseline rows that this mix of classes compares with
         finite = (shares**2 / self.counts).sum(axis=-1)
-        spread = _weighted(shares, self.energy_variance)
+        spread = _weighted(shares, self.distance_variance)
         variance = spread / rows
-        variance = variance + _weighted(shares**2, self.energy_variance / self.counts)
-        z_energy = (E - _weighted(shares, self.energy_mean)) / np.sqrt(variance)
-        skewness = _weighted(shares, self.energy_third) / spread**1.5
+        variance = variance + _weighted(shares**2, self.distance_variance / self.counts)
+        z_distance = (E - _weighted(shares, self.distance_mean)) / np.sqrt(variance)
+        skewness = _weighted(shares, self.distance_third) / spread**1.5
         return np.stack(
             [
                 self._z_mean_shift(rows, T - self.bias(shares), finite, shares),
-                cube_root_normal(z_energy, skewness / np.sqrt(rows)),
+                cube_root_normal(z_distance, skewness / np.sqrt(rows)),
                 self._z_rank(rows, tails, finite, _weighted(group_counts, self.tails[:, :-1].T)),
             ],
             axis=-1,
@@ -339,10 +340,11 @@ def _factored(table: Float64) -> tuple[Float64, Float64]:
 def _class_tails(typicality: Typicality, rows: LeftOut, counts: Int64) -> Float64:
     """Share [G, len(TAIL_EDGES)] of each class's p-values at most each edge.
 
-    Standardised energies are ranked among all classes: a class whose energies have another shape
-    has other shares. Far out, where a class has few rows, they are those of all classes.
+    Standardised squared distances are ranked among all classes: a class where their distribution
+    has another shape has other shares. Far out, where a class has few rows, they are those of all
+    classes.
     """
-    rank = typicality.rank(rows.energy, rows.groups)
+    rank = typicality.rank(rows.squared_distance, rows.groups)
     # a row's rank among the others: it counts itself, a new request's p-value adds one
     below = (rank / len(rank))[:, None] <= TAIL_EDGES
     member = np.eye(len(counts))[rows.groups]
@@ -362,7 +364,8 @@ def cube_root_normal(z: Float64, skewness: Float64 | float) -> Float64:
 def surprise(z: Float64) -> Float64:
     """Score of z-scores [..., 3]: ``-log10`` of the tail probability of the largest.
 
-    T and R are one-sided, E is two-sided: energies that are too small are as odd as too large.
+    T and R are one-sided, E is two-sided: squared distances that are too small are as odd as those
+    that are too large.
     A score of 6 says one in a million, before the maximum over windows is accounted for.
     """
     largest = np.maximum.reduce([z[..., 0], np.abs(z[..., 1]), z[..., 2]])

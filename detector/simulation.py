@@ -7,7 +7,8 @@ widened to undo that, or the thresholds of long windows would be far too low.
 
 The streams whose maxima set the threshold have a shifted class mix, for that is benign and must not
 alarm more often: one class after another makes half of the traffic. Class means are known less well
-than the mean of all classes, and the energies of one class are less normal than those of many.
+than the mean of all classes, and the squared distances of one class are less normal than those of
+many.
 """
 
 from __future__ import annotations
@@ -95,16 +96,16 @@ class Simulation:
         self.rows, self.null = rows, null
         self.groups = np.eye(len(null.counts))[rows.groups]
         self.diagonal = np.einsum("ij,ij->i", rows.psi, rows.psi).astype(np.float64)
-        rank = null.typicality.rank(rows.energy, rows.groups)
+        rank = null.typicality.rank(rows.squared_distance, rows.groups)
         # a row's rank among the others: it counts itself, a new request's p-value adds one
         self.below = ((rank / len(rank))[:, None] <= TAIL_EDGES).astype(np.float64)
         counts = null.counts.astype(np.float64)
         # left-out vectors are as long as their inner products with others need, which is longer
         # than a fresh residual: so much is the expected T of their class means too large
         length = self.groups.T @ self.diagonal / counts
-        self.excess = (length - null.energy_mean) / counts
-        energy = null.typicality.energy_at(REFERENCE_LEVEL)[rows.groups]
-        self.far = np.minimum(energy, rows.radius**2)
+        self.excess = (length - null.distance_mean) / counts
+        squared_distance = null.typicality.squared_distance_at(REFERENCE_LEVEL)[rows.groups]
+        self.far = np.minimum(squared_distance, rows.radius**2)
         self.draw(np.arange(CELL_ROWS), np.ones(len(rows.psi)))
 
     def draw(
@@ -162,13 +163,13 @@ class Simulation:
         mean = (left**-0.5)[:, None] * windows.sums / n
         mean += shares @ self.centre_error
         T = (np.einsum("ij,ij->i", mean, mean) * n - windows.diagonal / n) / (n - 1)
-        energy, expected = windows.lengths / n, shares @ self.null.energy_mean
+        squared_distance, expected = windows.lengths / n, shares @ self.null.distance_mean
         tails = windows.group_counts @ self.null.tails
         z = self.null.z_scores(
-            np.full(len(energy), float(n)),
+            np.full(len(squared_distance), float(n)),
             windows.group_counts,
             T=T - shares**2 @ self.excess,
-            E=expected + predictive * (energy - expected),
+            E=expected + predictive * (squared_distance - expected),
             tails=tails + predictive[:, None] * (windows.tails - tails),
         )
         return np.where(share <= WIDEST_SHARE, surprise(z), -np.inf)

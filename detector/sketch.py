@@ -97,7 +97,7 @@ class Features:
         Residuals of all views side by side.
     lengths : int64 [n, V]
         ``||psi||^2`` of each view, in squared grid steps.
-    energy, p_values : float32, float64 [n, V]
+    squared_distance, p_values : float32, float64 [n, V]
         Squared length before shortening, and its typicality p-value.
     """
 
@@ -105,7 +105,7 @@ class Features:
     groups: Int64
     psi: Int16
     lengths: Int64
-    energy: NDArray[np.float32]
+    squared_distance: NDArray[np.float32]
     p_values: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -118,7 +118,7 @@ class Features:
             self.groups[rows],
             self.psi[rows],
             self.lengths[rows],
-            self.energy[rows],
+            self.squared_distance[rows],
             self.p_values[rows],
         )
 
@@ -370,7 +370,7 @@ def _ranked_blocks(
         found[i // block_rows].append(
             Suspect(
                 float(features.p_values[i, 0]),
-                -float(features.energy[i, 0]),
+                -float(features.squared_distance[i, 0]),
                 requests.request_ids[i],
                 int(features.predicted[i]),
                 int(requests.event_time_ns[i]),

@@ -18,7 +18,7 @@ class Suspect(NamedTuple):
     """A request worth remembering; ordered from the most suspicious on."""
 
     p_value: float
-    minus_energy: float
+    minus_squared_distance: float
     request_id: str
     predicted: int
     event_time_ns: int

@@ -16,7 +16,7 @@ from latentwatch.stream.core.events import Record, alert_record, dead_letter_rec
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import AlertChange, Lane, LaneKey
 from latentwatch.stream.core.policy import Policy
-from latentwatch.stream.core.rates import RateBook
+from latentwatch.stream.core.rates import RateAggregator
 from latentwatch.stream.core.times import HOUR_NS
 from latentwatch.stream.settings import Settings
 
@@ -84,7 +84,7 @@ def baseline() -> Baseline:
 def records(baseline: Baseline) -> list[Record]:
     """What a lane and a rate book emit on two hours, the second one attacked."""
     rng = np.random.default_rng(6)
-    policy = Policy(average_run_length=100_000, calm_requests=64, grace_ns=0)
+    policy = Policy(average_run_length=100_000, resolve_after_requests=64, allowed_lateness_ns=0)
     lane = Lane(LaneKey("m", "1", 2), baseline, policy)
     outputs = []
     for offset in range(40):
@@ -93,7 +93,7 @@ def records(baseline: Baseline) -> list[Record]:
     unknown = Lane(LaneKey("unknown", "1", 0), None, policy)
     unknown.take(batch(rng, 0, scale=1.0), 0)
     outputs += unknown.close()
-    book = RateBook(lambda model, _: baseline if model == "m" else None, 0.1, 48)
+    book = RateAggregator(lambda model, _: baseline if model == "m" else None, 0.1, 48)
     emitted = []
     for output in outputs:
         if isinstance(output, AlertChange):
@@ -152,7 +152,9 @@ def test_both_states_of_an_alert_and_both_kinds_of_hour_were_validated(
 def about_client(baseline: Baseline) -> list[dict[str, Any]]:
     """Events about a client who asks about one thing again and again, by small steps."""
     rng = np.random.default_rng(7)
-    lane = Lane(LaneKey("m", "1", 2), baseline, Policy(average_run_length=1000, calm_requests=64))
+    lane = Lane(
+        LaneKey("m", "1", 2), baseline, Policy(average_run_length=1000, resolve_after_requests=64)
+    )
     records = []
     for number in range(200):
         honest = batch(rng, number, scale=1.0)

@@ -59,11 +59,11 @@ def _apart(ours: Baseline, theirs: Baseline, drawn: Rows, width: int) -> dict[st
     rows, predicted = ours.rows({"layer4": drawn[0]}, drawn[1])
     one, other = (judge.features(rows, predicted) for judge in (ours, theirs))
     steps = np.abs(one.psi.astype(int) - other.psi)
-    energies = np.abs(other.energy / one.energy - 1.0)
+    squared_distances = np.abs(other.squared_distance / one.squared_distance - 1.0)
     return {
         f"largest_grid_steps_apart_width_{width}": float(steps.max()),
         f"residuals_apart_per_million_width_{width}": 1e6 * float((steps > 0).mean()),
-        f"energies_apart_per_million_width_{width}": 1e6 * float(energies.max()),
+        f"distances_apart_per_million_width_{width}": 1e6 * float(squared_distances.max()),
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from latentwatch.detector import Baseline, Requests, Sketch
 from latentwatch.lab.bench.traffic import START_NS, BenchTraffic
 from latentwatch.stream.core.hours import HourPart, Tally
-from latentwatch.stream.core.rates import RateBook
+from latentwatch.stream.core.rates import RateAggregator
 from latentwatch.stream.core.times import HOUR_NS
 
 __all__ = ["merging"]
@@ -99,7 +99,7 @@ def _in_a_book(baseline: Baseline, stored: list[bytes]) -> tuple[float, int]:
     rng = np.random.default_rng(0)
     again = rng.permutation(len(stored))[: len(stored) // 2]
     order = np.concatenate([rng.permutation(len(stored)), again])
-    book = RateBook(lambda *_: baseline, FALSE_DISCOVERY_RATE, KEPT_HOURS)
+    book = RateAggregator(lambda *_: baseline, FALSE_DISCOVERY_RATE, KEPT_HOURS)
     requests = 0
     started = time.perf_counter()
     for number in order.tolist():

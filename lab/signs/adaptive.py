@@ -135,8 +135,8 @@ def batch_excess(knowledge: Knowledge, requests: Requests) -> Tensor:
     """
     total = torch.zeros((), dtype=torch.float64)
     for view in knowledge.detector.views:
-        shift, energy = view.excess(view.residuals(requests), requests.groups)
-        total = total + shift.clamp(min=0) + energy.abs()
+        shift, squared_distance = view.excess(view.residuals(requests), requests.groups)
+        total = total + shift.clamp(min=0) + squared_distance.abs()
     return total
 
 
@@ -146,9 +146,9 @@ def typical(
     """Fool the network with requests that look typical one by one (Bryniarski et al. 2021).
 
     Each step follows the loss that is not satisfied yet: the cross-entropy while the network is not
-    fooled, then the energy of the first view, until it is that of a clean request drawn at random.
-    Typical requests that were all alike would betray themselves by their mean. With ``orthogonal``
-    a step goes along the contour of the other loss.
+    fooled, then the squared distance in the first view, until it is that of a clean request drawn
+    at random. Typical requests that were all alike would betray themselves by their mean. With
+    ``orthogonal`` a step goes along the contour of the other loss.
     """
     reference = knowledge.detector.views[0].tensors["reference"]
     goal = reference[torch.randint(len(reference), labels.shape, generator=generator)]
@@ -201,10 +201,10 @@ def worst_view_cost(knowledge: Knowledge, pictures: Tensor, labels: Tensor) -> T
 
 
 def _atypicality(knowledge: Knowledge, requests: Requests) -> Tensor:
-    """Return the standardised log energies in each deciding view, [views, B]."""
+    """Return the standardised log squared distances in each deciding view, [views, B]."""
     return torch.stack(
         [
-            view.atypicality(view.residuals(requests).energy, requests.groups)
+            view.atypicality(view.residuals(requests).squared_distance, requests.groups)
             for view in knowledge.detector.views
         ]
     )

@@ -30,7 +30,7 @@ DECIDING_VIEWS = 2
 
 _CLIP = 8.0  # standard deviations of a feature
 _COLUMN_CLIP = 16.0  # standard deviations of a column of the agreement
-_LEAST_ENERGY = 1e-30
+_LEAST_DISTANCE = 1e-30
 _LEAST_DISTANCE = 1e-6
 _LEAST_VARIANCE = 1e-12
 
@@ -51,7 +51,7 @@ class Residuals(NamedTuple):
     psi: Tensor
     """float32 [B, r], shortened to the radius."""
 
-    energy: Tensor
+    squared_distance: Tensor
     """float32 [B], squared length before shortening."""
 
 
@@ -77,10 +77,10 @@ class View:
         angle = (_standardised(requests.rows, own) * own["weight"]) @ own["frequencies"]
         fourier = torch.cat([angle.cos(), angle.sin()], dim=1) * angle.shape[1] ** -0.5
         psi = (fourier - own["centres"][requests.groups]) @ own["whitening"]
-        energy = psi.square().sum(dim=1)
-        length = energy.detach().clamp(min=_LEAST_ENERGY).sqrt()
+        squared_distance = psi.square().sum(dim=1)
+        length = squared_distance.detach().clamp(min=_LEAST_DISTANCE).sqrt()
         shrink = (self.radius / length).clamp(max=1.0)
-        return Residuals(psi * shrink[:, None], energy)
+        return Residuals(psi * shrink[:, None], squared_distance)
 
     def excess(self, seen: Residuals, groups: Tensor) -> tuple[Tensor, Tensor]:
         """Return T and E of the batch in standard deviations of clean traffic.
@@ -97,10 +97,10 @@ class View:
         # what the class means, which are estimates, add to each
         estimated = shares.square() / own["counts"]
         spread = self._shift_variance(shares, n).sqrt() * (1.0 / n + estimated.sum())
-        energy_variance = (shares / n + estimated) @ own["energy_variance"]
+        distance_variance = (shares / n + estimated) @ own["energy_variance"]
         shift_excess = shift - estimated @ own["energy_mean"]
-        energy_excess = length / n - shares @ own["energy_mean"]
-        return shift_excess / spread, energy_excess / energy_variance.sqrt()
+        distance_excess = length / n - shares @ own["energy_mean"]
+        return shift_excess / spread, distance_excess / distance_variance.sqrt()
 
     def _shift_variance(self, shares: Tensor, n: int) -> Tensor:
         """Return the variance of ``(n - 1) T``, which depends on the classes that make pairs."""
@@ -109,15 +109,15 @@ class View:
         itself = shares @ (factors.square().sum(dim=1) + own)
         return (2.0 * (n * pairs - itself) / max(n - 1, 1)).clamp(min=_LEAST_VARIANCE)
 
-    def atypicality(self, energy: Tensor, groups: Tensor) -> Tensor:
-        """Return the log energies [B] standardised within the class groups."""
-        log_energy = energy.clamp(min=_LEAST_ENERGY).double().log()
-        return (log_energy - self.tensors["centre"][groups]) / self.tensors["spread"][groups]
+    def atypicality(self, squared_distance: Tensor, groups: Tensor) -> Tensor:
+        """Return the log squared distances [B] standardised within the class groups."""
+        log_distance = squared_distance.clamp(min=_LEAST_DISTANCE).double().log()
+        return (log_distance - self.tensors["centre"][groups]) / self.tensors["spread"][groups]
 
-    def p_values(self, energy: Tensor, groups: Tensor) -> Tensor:
+    def p_values(self, squared_distance: Tensor, groups: Tensor) -> Tensor:
         """Return the typicality p-values, float64 [B]."""
         reference = self.tensors["reference"]
-        below = torch.searchsorted(reference, self.atypicality(energy, groups).detach())
+        below = torch.searchsorted(reference, self.atypicality(squared_distance, groups).detach())
         return (1.0 + len(reference) - below) / (1.0 + len(reference))
 
 

@@ -26,7 +26,7 @@ from latentwatch.lab.soak.faults import (
 from latentwatch.lab.soak.publisher import publisher
 from latentwatch.lab.soak.recorder import recorder
 from latentwatch.lab.soak.run import OpenBrokers, Outcome, Say, run_suite
-from latentwatch.lab.soak.synthetic_stream import KnownStream, fit_baselines
+from latentwatch.lab.soak.synthetic_stream import SyntheticStream, fit_baselines
 from latentwatch.lab.soak.world import Frame
 from latentwatch.stream.core.times import HOUR_NS
 from latentwatch.stream.service.engine import SESSION_SECONDS
@@ -128,7 +128,7 @@ async def run_named(name: str, knobs: Knobs, folder: Path, say: Say) -> Outcome:
     if name == "publisher":
         return await publisher(folder, say, knobs.outage_seconds)
     say("fitting baselines")
-    stream = KnownStream(knobs.seed)
+    stream = SyntheticStream(knobs.seed)
     frame = Frame(stream, fit_baselines(stream, folder / "baselines"), rate=knobs.rate)
     if name == "recorder":
         return await recorder(folder, say, replace(frame, workers=0))

@@ -22,7 +22,7 @@ from latentwatch.stream.core.times import HOUR_NS
 from latentwatch.stream.service.baselines import baseline_url
 from latentwatch.stream.settings import Settings
 
-__all__ = ["KnownStream", "Planned", "fit_baselines"]
+__all__ = ["Planned", "SyntheticStream", "fit_baselines"]
 
 PARTITIONS = 4
 LANES = (
@@ -60,7 +60,7 @@ class Planned(NamedTuple):
 
 
 @dataclass(frozen=True)
-class KnownStream:
+class SyntheticStream:
     """See the module.
 
     Parameters
@@ -76,12 +76,12 @@ class KnownStream:
 
     def settings(self, **changes: Any) -> Settings:
         """Settings of workers that the stream keeps busy: alerts resolve, hours close soon."""
-        grace_seconds = GRACE_STEPS * 3_600 / STEPS_PER_HOUR
+        allowed_lateness_seconds = GRACE_STEPS * 3_600 / STEPS_PER_HOUR
         given: dict[str, Any] = {
             "partitions": self.partitions,
             "output_partitions": 2,
-            "grace_seconds": grace_seconds,
-            "calm_requests": 256,
+            "allowed_lateness_seconds": allowed_lateness_seconds,
+            "resolve_after_requests": 256,
             "idle_seconds": 3.0,
             "flush_seconds": 0.2,
             **changes,
@@ -165,7 +165,7 @@ def _poison(message: Planned, kind: int) -> Planned:
     return message._replace(key=b"another/1", reason="bad-key")
 
 
-def fit_baselines(stream: KnownStream, folder: Path) -> str:
+def fit_baselines(stream: SyntheticStream, folder: Path) -> str:
     """Fit a baseline of each model version but ghost; return the folder as the settings want it."""
     names = sorted({(model, version) for model, version, _ in LANES if model != "ghost"})
     for seed, (model, version) in enumerate(names):

@@ -14,7 +14,7 @@ from latentwatch.lab.soak.cluster import Brokers
 from latentwatch.lab.soak.fleet import Fleet, Worker
 from latentwatch.lab.soak.lag import LagWatch
 from latentwatch.lab.soak.sender import Sender
-from latentwatch.lab.soak.synthetic_stream import KnownStream
+from latentwatch.lab.soak.synthetic_stream import SyntheticStream
 from latentwatch.stream.kafka.topics import create_topics
 from latentwatch.stream.settings import Settings
 
@@ -29,7 +29,7 @@ class Frame:
 
     Parameters
     ----------
-    stream : KnownStream
+    stream : SyntheticStream
     baselines : str
         Folder of the baselines.
     workers : int
@@ -46,7 +46,7 @@ class Frame:
         Settings that differ from the stream's.
     """
 
-    stream: KnownStream
+    stream: SyntheticStream
     baselines: str
     workers: int = 2
     rate: float = 2.0

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from latentwatch.detector import Baseline, Decision, Suspect
 
-__all__ = ["Alert", "AlertBook", "Severity", "Status"]
+__all__ = ["Alert", "AlertTracker", "Severity", "Status"]
 
 Status = Literal["firing", "resolved"]
 Severity = Literal["warning", "critical"]
@@ -56,19 +56,19 @@ class Alert:
         return {name: getattr(self, name) for name in Alert.__dataclass_fields__}
 
 
-class AlertBook:
+class AlertTracker:
     """At most one alert of a lane.
 
     Parameters
     ----------
     about : str
         What tells this lane from others: model, version and partition.
-    calm_requests : int
+    resolve_after_requests : int
         Requests without an alarm after which the alert resolves.
     """
 
-    def __init__(self, about: str, calm_requests: int) -> None:
-        self.about, self.calm_requests = about, calm_requests
+    def __init__(self, about: str, resolve_after_requests: int) -> None:
+        self.about, self.resolve_after_requests = about, resolve_after_requests
         self.alert: Alert | None = None
         self._calm = 0
         self._told = 0
@@ -95,7 +95,7 @@ class AlertBook:
         if decision.reaches(peak_score) and decision.score > peak_score:
             self.alert = replace(self.alert, peak=describe(decision, baseline))
         self.alert = replace(self.alert, last_event_time_ns=moment)
-        if self._calm >= self.calm_requests:
+        if self._calm >= self.resolve_after_requests:
             return self.resolve()
         if self._told >= baseline.longest_window:
             self._told = 0
@@ -145,7 +145,7 @@ def suspect_values(suspect: Suspect) -> dict[str, Any]:
     return {
         "request_id": suspect.request_id,
         "p_value": suspect.p_value,
-        "energy": -suspect.minus_energy,
+        "energy": -suspect.minus_squared_distance,
         "predicted_class": suspect.predicted,
         "event_time_ns": suspect.event_time_ns,
         "partition": suspect.partition,

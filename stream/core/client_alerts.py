@@ -18,7 +18,7 @@ from latentwatch.detector.features import Float32, Int64
 from latentwatch.stream.core.alerts import Alert
 from latentwatch.stream.core.policy import Policy
 
-__all__ = ["EXTRACTION", "AlertAtRow", "ExtractionBook"]
+__all__ = ["EXTRACTION", "AlertAtRow", "ClientAlertTracker"]
 
 EXTRACTION = "extraction"
 """The pattern of these alerts."""
@@ -31,7 +31,7 @@ class AlertAtRow(NamedTuple):
     alert: Alert
 
 
-class ExtractionBook:
+class ClientAlertTracker:
     """See the module.
 
     Parameters
@@ -43,7 +43,11 @@ class ExtractionBook:
     """
 
     def __init__(self, about: str, baseline: Baseline, policy: Policy) -> None:
-        self.about, self.baseline, self.calm_requests = about, baseline, policy.calm_requests
+        self.about, self.baseline, self.resolve_after_requests = (
+            about,
+            baseline,
+            policy.resolve_after_requests,
+        )
         self.monitor = ExtractionMonitor(
             baseline, average_run_length=policy.average_run_length, lanes=policy.lanes
         )
@@ -100,7 +104,7 @@ class ExtractionBook:
         """At the end of a segment: alerts that go on, and those that resolve."""
         seen, told = self.monitor.rows_seen, []
         for client, alarmed in list(self._alarmed.items()):
-            if seen - alarmed > self.calm_requests:
+            if seen - alarmed > self.resolve_after_requests:
                 del self._alarmed[client]
                 self.monitor.acquit(client)
                 told.append(replace(self._alerts.pop(client), status="resolved"))

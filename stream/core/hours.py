@@ -17,7 +17,7 @@ from latentwatch.detector import Baseline, Block, Requests, Sketch
 from latentwatch.stream.core.state_codec import pack, reading, unpack
 from latentwatch.stream.core.times import HOUR_NS
 
-__all__ = ["HourBook", "HourPart", "Tally"]
+__all__ = ["HourAggregator", "HourPart", "Tally"]
 
 
 class _HourKey(NamedTuple):
@@ -98,24 +98,24 @@ class HourPart:
             return cls(**header, tally=Tally(Sketch.from_bytes(sketch), **counts))
 
 
-class HourBook:
+class HourAggregator:
     """The open hours of one lane.
 
     Parameters
     ----------
-    grace_ns : int
+    allowed_lateness_ns : int
         How far the watermark stays behind the largest event time.
     """
 
-    def __init__(self, grace_ns: int) -> None:
-        self.grace_ns = grace_ns
+    def __init__(self, allowed_lateness_ns: int) -> None:
+        self.allowed_lateness_ns = allowed_lateness_ns
         self.newest_ns = 0
         self._open: dict[_HourKey, Tally] = {}
 
     @property
     def watermark_ns(self) -> int:
         """Event time up to which the lane believes to have seen everything."""
-        return self.newest_ns - self.grace_ns
+        return self.newest_ns - self.allowed_lateness_ns
 
     @property
     def is_empty(self) -> bool:

@@ -16,9 +16,9 @@ import numpy as np
 from latentwatch.detector import Baseline, Block, Decision, Monitor, Requests, SketchError
 from latentwatch.detector.features import Float32, Int64
 from latentwatch.producers.wire import ActivationBatch
-from latentwatch.stream.core.alerts import Alert, AlertBook
-from latentwatch.stream.core.client_alerts import ExtractionBook
-from latentwatch.stream.core.hours import HourBook, HourPart, Tally
+from latentwatch.stream.core.alerts import Alert, AlertTracker
+from latentwatch.stream.core.client_alerts import ClientAlertTracker
+from latentwatch.stream.core.hours import HourAggregator, HourPart, Tally
 from latentwatch.stream.core.policy import Policy
 from latentwatch.stream.core.state_codec import pack, reading, unpack
 
@@ -97,8 +97,8 @@ class Lane:
         self.key, self.policy = key, policy
         self.last_offset = -1
         self.adopt(baseline)
-        self.hours = HourBook(policy.grace_ns)
-        self.alerts = AlertBook("/".join(map(str, key)), policy.calm_requests)
+        self.hours = HourAggregator(policy.allowed_lateness_ns)
+        self.alerts = AlertTracker("/".join(map(str, key)), policy.resolve_after_requests)
         # for the metrics alone; not part of the state
         self.decisions = self.exceedances = 0
         self.newest: Decision | None = None
@@ -119,7 +119,7 @@ class Lane:
     def adopt(self, baseline: Baseline | None) -> None:
         """Judge from the next row on."""
         self.monitor: Monitor | None = None
-        self.extraction: ExtractionBook | None = None
+        self.extraction: ClientAlertTracker | None = None
         if baseline is not None:
             self.monitor = Monitor(
                 baseline,
@@ -127,7 +127,9 @@ class Lane:
                 lanes=self.policy.lanes,
                 partition=self.key.partition,
             )
-            self.extraction = ExtractionBook("/".join(map(str, self.key)), baseline, self.policy)
+            self.extraction = ClientAlertTracker(
+                "/".join(map(str, self.key)), baseline, self.policy
+            )
 
     def take(self, batch: ActivationBatch, offset: int) -> list[Output]:
         """Take the message at `offset` in; messages that were taken before are passed over.
@@ -325,5 +327,5 @@ class Lane:
         """Resolve the alerts of a baseline that was replaced."""
         about_windows = self.alerts.resolve()
         told = [about_windows] if about_windows is not None else []
-        told += ExtractionBook.resolved(header["extraction"])
+        told += ClientAlertTracker.resolved(header["extraction"])
         self._abandoned = [AlertChange(self.key, alert) for alert in told]

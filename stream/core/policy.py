@@ -17,13 +17,13 @@ class Policy:
         Benign requests between two false alarms of the whole system.
     lanes : int
         Lanes that share it.
-    calm_requests : int
+    resolve_after_requests : int
         Requests without an alarm after which an alert resolves.
-    grace_ns : int
+    allowed_lateness_ns : int
         How long an hour waits for late rows, in event time.
     """
 
     average_run_length: float
     lanes: int = 1
-    calm_requests: int = 512
-    grace_ns: int = 300 * 10**9
+    resolve_after_requests: int = 512
+    allowed_lateness_ns: int = 300 * 10**9

@@ -12,7 +12,7 @@ from latentwatch.stream.core.alerts import suspect_values
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.times import hour_name
 
-__all__ = ["FindBaseline", "HourReport", "RateBook"]
+__all__ = ["FindBaseline", "HourReport", "RateAggregator"]
 
 FindBaseline = Callable[[str, str], Baseline | None]
 
@@ -75,7 +75,7 @@ class _Hour:
         return sum(tally.sketch.rows for tally in self.tallies.values())
 
 
-class RateBook:
+class RateAggregator:
     """All hours that parts are known of.
 
     Parameters

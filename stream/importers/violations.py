@@ -263,7 +263,7 @@ def _requests_of(verdict: HourVerdict) -> Iterator[tuple[str, str]]:
             deciding,
             f"Request {suspect.request_id}: p-value {suspect.p_value:.2g} is at most "
             f"{verdict.flagged.level:g}, the level of a false discovery rate of "
-            f"{verdict.false_discovery_rate:g}; predicted class {suspect.predicted}, energy "
-            f"{-suspect.minus_energy:.4g}, partition {suspect.partition}, offset "
-            f"{suspect.offset}{input_ref}",
+            f"{verdict.false_discovery_rate:g}; predicted class {suspect.predicted}, squared "
+            f"distance {-suspect.minus_squared_distance:.4g}, partition {suspect.partition}, "
+            f"offset {suspect.offset}{input_ref}",
         )

@@ -136,7 +136,7 @@ with <code>--baseline-rows</code>.</p>
 {% if has_pictures %}<th scope="col">input</th>{% endif %}
 <th scope="col">request</th><th scope="col" class="number">predicted class</th>
 <th scope="col" class="number">p-value</th><th scope="col" class="number">share</th>
-<th scope="col" class="number">energy</th><th scope="col">time (UTC)</th>
+<th scope="col" class="number">squared distance</th><th scope="col">time (UTC)</th>
 <th scope="col">sent by</th></tr></thead>
 <tbody>
 {% for request in listed %}
@@ -149,7 +149,7 @@ with <code>--baseline-rows</code>.</p>
 <td class="number">{{ request.predicted }}</td>
 <td class="number">{{ "%.2g" | format(request.p_value) }}</td>
 <td class="number">{{ request.share }}</td>
-<td class="number">{{ "%.0f" | format(request.energy) }}</td>
+<td class="number">{{ "%.0f" | format(request.squared_distance) }}</td>
 <td class="long">{{ request.time }}</td><td class="long">{{ request.source }}</td></tr>
 {% endfor %}
 </tbody></table></div>

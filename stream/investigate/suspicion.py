@@ -30,8 +30,9 @@ class SuspiciousRequest:
     request_id : str
     predicted : int
     event_time_ns, offset : int
-    p_value, energy : float
-        How typical it is of the deepest layer; small p-values and large energies are atypical.
+    p_value, squared_distance : float
+        How typical it is of the deepest layer: small p-values and large squared Mahalanobis
+        distances are atypical.
     share : float
         Its part in T of the deciding view, one for all requests together; NaN where T is not above
         zero, so that no mean has moved.
@@ -46,7 +47,7 @@ class SuspiciousRequest:
     event_time_ns: int
     offset: int
     p_value: float
-    energy: float
+    squared_distance: float
     share: float
     source: str
     input_ref: str | None
@@ -113,14 +114,14 @@ def weigh(judged: Judged) -> Suspicion:
             event_time_ns=int(own.requests.event_time_ns[row]),
             offset=int(own.offsets[row]),
             p_value=float(window.p_values[row, 0]),
-            energy=float(window.energy[row, 0]),
+            squared_distance=float(window.squared_distance[row, 0]),
             share=float(share),
             source=own.sources[row],
             input_ref=own.requests.input_refs[row],
         )
         for row, share in zip(unique.tolist(), shares, strict=True)
     ]
-    found.sort(key=lambda r: (r.p_value, -r.share if r.share == r.share else -r.energy))
+    found.sort(key=lambda r: (r.p_value, -r.share if r.share == r.share else -r.squared_distance))
     bad = [request for request in found if request.p_value <= level]
     return Suspicion(
         requests=tuple(found),

@@ -20,7 +20,7 @@ from latentwatch.producers.wire import ActivationBatch, Limits
 from latentwatch.stream.core.events import Record, report_records
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.processor import Processor, RefusedError
-from latentwatch.stream.core.rates import FindBaseline, RateBook
+from latentwatch.stream.core.rates import FindBaseline, RateAggregator
 from latentwatch.stream.settings import Settings
 
 __all__ = ["OfflineReplay"]
@@ -61,7 +61,7 @@ class OfflineReplay:
             # what was recorded had come when it was recorded
             newest_ns=lambda: _END_OF_TIME,
         )
-        self._rates = RateBook(
+        self._rates = RateAggregator(
             find_baseline, settings.false_discovery_rate, settings.hour_sketch_retention_hours
         )
         self.refused: Counter[str] = Counter()

@@ -3,9 +3,9 @@
 The arithmetic is that of `detector.features` and `detector.agreement`, in the same order and chunks
 of the same shape, so that one device gives the same bits for the same row whatever the batches.
 Between devices the last digits differ. On real activations (CIFAR-10, three layers), on an H200:
-one residual in 1,300 by a grid step, 1/256 of a standard deviation, energies by 6e-6 of themselves,
-scores of clean windows by less than 0.0005 and of attacked ones by less than 0.002, where
-thresholds are about 4.4; every alarm is the same.
+one residual in 1,300 by a grid step, 1/256 of a standard deviation, squared distances by 6e-6 of
+their size, scores of clean windows by less than 0.0005 and of attacked ones by less than 0.002,
+where thresholds are about 4.4; every alarm is the same.
 
 A chunk takes a hundred small kernels, and on a CUDA device what costs is to launch them: they are
 recorded once as a graph and replayed with one launch.
@@ -74,11 +74,11 @@ class _Residuals:
     @torch.inference_mode()
     def __call__(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
         with self._one_at_a_time:
-            psi, energy = self._compute(
+            psi, squared_distance = self._compute(
                 torch.from_numpy(np.ascontiguousarray(rows)),
                 torch.from_numpy(np.ascontiguousarray(groups)),
             )
-            return psi.cpu().numpy(), energy.cpu().numpy()
+            return psi.cpu().numpy(), squared_distance.cpu().numpy()
 
     def __reduce__(self) -> tuple[type[_Residuals], tuple[Baseline, torch.device]]:
         """Another process, as offline replay starts some, makes its own on the device."""
@@ -88,7 +88,7 @@ class _Residuals:
         known = torch.hstack([raw, self._agreement(raw, group)])
         found = [view(known, group) for view in self._maps]
         psi = torch.hstack([psi for psi, _ in found])
-        return psi, torch.stack([energy for _, energy in found], dim=1)
+        return psi, torch.stack([squared_distance for _, squared_distance in found], dim=1)
 
     def _agreement(self, raw: Tensor, group: Tensor) -> Tensor:
         parts = [_compared(distances(raw), group) for distances in self._distances]
@@ -129,9 +129,9 @@ class _Map:
         angle = (standard * self._weight) @ self._frequencies
         phi = torch.hstack([angle.cos(), angle.sin()]) * angle.shape[1] ** -0.5
         psi = (phi - self._centres[group]) @ self._whitening
-        energy = (psi**2).sum(dim=1)
-        shrink = (self._radius / energy.sqrt()).clip(max=1.0) * GRID
-        return (psi * shrink[:, None]).round().clip(-32767, 32767).short(), energy
+        squared_distance = (psi**2).sum(dim=1)
+        shrink = (self._radius / squared_distance.sqrt()).clip(max=1.0) * GRID
+        return (psi * shrink[:, None]).round().clip(-32767, 32767).short(), squared_distance
 
 
 def _graph(compute: _Compute, width: int, device: torch.device) -> _Compute:

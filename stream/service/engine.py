@@ -30,7 +30,7 @@ from latentwatch.stream.core.events import Record, report_records
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import LaneKey
 from latentwatch.stream.core.processor import Incoming, Processor
-from latentwatch.stream.core.rates import HourReport, RateBook
+from latentwatch.stream.core.rates import HourReport, RateAggregator
 from latentwatch.stream.service.baselines import BaselineStore
 from latentwatch.stream.service.lane_state import read_lane_states, read_partition, state_key
 from latentwatch.stream.service.metrics import make_observer
@@ -94,7 +94,7 @@ class Engine:
             is_known=baselines.is_known,
             observer=self.observer,
         )
-        self._rates = RateBook(
+        self._rates = RateAggregator(
             baselines.find, settings.false_discovery_rate, settings.hour_sketch_retention_hours
         )
         self._rates_loaded: set[int] = set()

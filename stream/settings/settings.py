@@ -33,6 +33,8 @@ from latentwatch.stream.settings.sources import (
     check_servers,
     explain,
     read_settings_file,
+    renamed_variables,
+    with_new_names,
 )
 
 __all__ = ["Settings", "settings_page", "settings_table"]
@@ -125,7 +127,7 @@ class Settings(BaseSettings):
         description="Lanes (model, version and partition) that share the run length; "
         "each gets `lanes` times it.",
     )
-    calm_requests: Count = Field(
+    resolve_after_requests: Count = Field(
         512, description="Requests without an exceedance after which an alert resolves."
     )
     false_discovery_rate: float = Field(
@@ -150,7 +152,7 @@ class Settings(BaseSettings):
     take_max: Count = Field(
         256, description="Most messages taken in one batch; bounds the worker's memory."
     )
-    grace_seconds: Seconds = Field(
+    allowed_lateness_seconds: Seconds = Field(
         300.0, description="Seconds that an hour waits for late rows before it closes."
     )
     idle_seconds: Seconds = Field(
@@ -240,11 +242,13 @@ class Settings(BaseSettings):
         given = init_settings().get("settings_file") or env_settings().get("settings_file")
         servers = os.environ.get(KAFKA_SERVERS_VARIABLE)
         plain = {"bootstrap_servers": servers} if servers else {}
+        named = [with_new_names(init_settings()), renamed_variables(os.environ)]
         return (
-            init_settings,
+            InitSettingsSource(settings_cls, init_kwargs=named[0]),
             env_settings,
+            InitSettingsSource(settings_cls, init_kwargs=named[1]),
             InitSettingsSource(settings_cls, init_kwargs=plain),
-            InitSettingsSource(settings_cls, init_kwargs=read_settings_file(given)),
+            InitSettingsSource(settings_cls, init_kwargs=with_new_names(read_settings_file(given))),
         )
 
     @field_validator("bootstrap_servers")
@@ -314,8 +318,8 @@ class Settings(BaseSettings):
         return Policy(
             average_run_length=self.average_run_length,
             lanes=self.lanes,
-            calm_requests=self.calm_requests,
-            grace_ns=int(self.grace_seconds * 1e9),
+            resolve_after_requests=self.resolve_after_requests,
+            allowed_lateness_ns=int(self.allowed_lateness_seconds * 1e9),
         )
 
     def environment(self) -> dict[str, str]:

@@ -18,7 +18,9 @@ __all__ = [
     "check_servers",
     "explain",
     "read_settings_file",
+    "renamed_variables",
     "unknown_variables",
+    "with_new_names",
 ]
 
 PREFIX = "LATENTWATCH_"
@@ -33,6 +35,12 @@ _DASHBOARD_VARIABLES = (
 OTHER_VARIABLES = frozenset(
     {"LATENTWATCH_CACHE", *(f"{PREFIX}DASHBOARD_{name}" for name in _DASHBOARD_VARIABLES.split())}
 )
+
+RENAMED = {
+    "calm_requests": "resolve_after_requests",
+    "grace_seconds": "allowed_lateness_seconds",
+}
+"""Old names of settings, which are still read, and their names today."""
 
 _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
@@ -78,6 +86,18 @@ def read_settings_file(path: str | Path | None) -> dict[str, Any]:
         ) from error
 
 
+def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings under their names of today; a value under its new name counts before an old one."""
+    found = {RENAMED[name]: value for name, value in values.items() if name in RENAMED}
+    return found | {name: value for name, value in values.items() if name not in RENAMED}
+
+
+def renamed_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Settings that the environment gives under old names."""
+    values = {old: environment.get(PREFIX + old.upper(), "") for old in RENAMED}
+    return with_new_names({old: value for old, value in values.items() if value})
+
+
 def explain(error: ValidationError, known: Mapping[str, FieldInfo]) -> str:
     """Return one line per fault, with the names to correct and without the values given.
 
@@ -107,5 +127,5 @@ def unknown_variables(known: Mapping[str, FieldInfo]) -> list[str]:
     They are worth a warning and no more: Kubernetes adds variables of its own to every pod
     beside a service of the same name.
     """
-    names = {PREFIX + name.upper() for name in known} | OTHER_VARIABLES
+    names = {PREFIX + name.upper() for name in (*known, *RENAMED)} | OTHER_VARIABLES
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in names)

@@ -98,5 +98,5 @@ def _window_z(baseline: Baseline, features: Features, size: int) -> NDArray[np.f
     for start in range(0, len(features) - size + 1, size):
         sketch = baseline.sketch(features.take(slice(start, start + size)))
         s = view_statistics(sketch, 0, baseline.views[0])
-        found.append((s.z_mean_shift, s.z_energy, s.z_rank))
+        found.append((s.z_mean_shift, s.z_distance, s.z_rank))
     return np.array(found)

@@ -303,9 +303,9 @@ def test_a_few_of_a_thousand_fresh_rows_are_shortened(
     deep_baseline: Baseline, deep_traffic: Any
 ) -> None:
     rows = deep_traffic.draw(4000, np.random.default_rng(17))
-    energy = deep_baseline.features(*deep_baseline.rows(*rows)).energy[:, 0]
+    squared_distance = deep_baseline.features(*deep_baseline.rows(*rows)).squared_distance[:, 0]
 
-    shortened = np.mean(energy > deep_baseline.views[0].map.radius ** 2)
+    shortened = np.mean(squared_distance > deep_baseline.views[0].map.radius ** 2)
 
     assert shortened == pytest.approx(0.005, abs=0.004)
 

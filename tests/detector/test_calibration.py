@@ -45,9 +45,9 @@ class World:
         left_out = leave_out(residuals, groups, radius_quantile=0.995)
         bounded = feature_map.with_radius(left_out.radius)
         view = View("deep", bounded, NullModel.fit(left_out), slice(0, FEATURES))
-        energy = (residuals**2).sum(axis=1)
-        lengths = np.minimum(energy, left_out.radius**2).astype(np.float64)
-        naive = LeftOut(groups, energy, residuals, lengths, left_out.radius)
+        squared_distance = (residuals**2).sum(axis=1)
+        lengths = np.minimum(squared_distance, left_out.radius**2).astype(np.float64)
+        naive = LeftOut(groups, squared_distance, residuals, lengths, left_out.radius)
         return cls(view, left_out, naive)
 
     def calibrated(
@@ -60,9 +60,9 @@ class World:
         self, rows: dict[str, Any], groups: NDArray[np.int64], null: NullModel
     ) -> tuple[NDArray[np.int64], ...]:
         """What windows sum up, for each row: `window_scores` takes the sums in this order."""
-        psi, energy = residuals_of_rows(self.view.map, rows["deep"], groups)
+        psi, squared_distance = residuals_of_rows(self.view.map, rows["deep"], groups)
         exact = psi.astype(np.int64)
-        bins = np.searchsorted(TAIL_EDGES, null.typicality.p_values(energy, groups))
+        bins = np.searchsorted(TAIL_EDGES, null.typicality.p_values(squared_distance, groups))
         return (
             np.eye(CLASSES, dtype=np.int64)[groups],
             exact,
@@ -166,7 +166,7 @@ def test_trap_resampling_with_replacement_makes_runs_far_too_long(
         rows = world.left_out
         copies = LeftOut(
             rows.groups[drawn],
-            rows.energy[drawn],
+            rows.squared_distance[drawn],
             rows.psi[drawn],
             rows.lengths[drawn],
             rows.radius,
@@ -214,7 +214,7 @@ def permuted_scores_without_widening(world: World, size: int, count: int) -> Flo
     """What the null distribution of a window would be, were the rows not finitely many."""
     rows, null = world.left_out, world.view.null
     rng = np.random.default_rng(4)
-    rank = null.typicality.rank(rows.energy, rows.groups)
+    rank = null.typicality.rank(rows.squared_distance, rows.groups)
     tails = ((rank / len(rank))[:, None] <= TAIL_EDGES).astype(float)
     z = []
     for _ in range(count):

@@ -169,25 +169,25 @@ def test_residuals_are_rounded_to_the_grid_and_energies_are_not() -> None:
     centred = feature_map.fourier(rows).astype(np.float64) - feature_map.centres[groups]
     exact = centred @ feature_map.whitening
 
-    psi, energy = feature_map.residuals(rows, groups)
+    psi, squared_distance = feature_map.residuals(rows, groups)
 
     assert psi.dtype == np.int16
     assert psi.shape == (CHUNK_ROWS, feature_map.rank)
     assert np.abs(psi / GRID - exact).max() <= 0.5 / GRID + 3e-5
-    assert energy == pytest.approx((exact**2).sum(axis=1), rel=1e-5)
+    assert squared_distance == pytest.approx((exact**2).sum(axis=1), rel=1e-5)
 
 
 def test_long_residuals_are_shortened_to_the_radius_and_keep_direction_and_energy() -> None:
     rows, groups = rows_and_groups(CHUNK_ROWS)
     free, _ = fitted()
-    psi, energy = free.residuals(rows, groups)
-    radius = float(np.sqrt(np.median(energy)))
+    psi, squared_distance = free.residuals(rows, groups)
+    radius = float(np.sqrt(np.median(squared_distance)))
 
     bounded, same_energy = free.with_radius(radius).residuals(rows, groups)
 
     lengths = np.linalg.norm(bounded / GRID, axis=1)
-    long = energy > radius**2
-    assert (same_energy == energy).all()
+    long = squared_distance > radius**2
+    assert (same_energy == squared_distance).all()
     assert (bounded[~long] == psi[~long]).all()
     assert lengths[long] == pytest.approx(radius, rel=1e-3)
     cosine = np.sum(bounded[long] * 1.0 * psi[long], axis=1) / (
@@ -200,14 +200,14 @@ def test_bits_of_a_row_depend_on_its_place_in_the_block_alone() -> None:
     feature_map, _ = fitted()
     rows, groups = rows_and_groups(CHUNK_ROWS, seed=5)
     others, other_groups = rows_and_groups(CHUNK_ROWS, seed=6)
-    psi, energy = feature_map.residuals(rows, groups)
+    psi, squared_distance = feature_map.residuals(rows, groups)
 
     for place in (0, 13, CHUNK_ROWS - 1):
         mixed, mixed_groups = others.copy(), other_groups.copy()
         mixed[place], mixed_groups[place] = rows[place], groups[place]
         same_psi, same_energy = feature_map.residuals(mixed, mixed_groups)
         assert (same_psi[place] == psi[place]).all()
-        assert same_energy[place] == energy[place]
+        assert same_energy[place] == squared_distance[place]
 
 
 @pytest.mark.parametrize("first", [0, 1, 32, 96, 127, 128, 200])
@@ -218,11 +218,13 @@ def test_any_part_of_the_rows_gives_the_bits_of_the_whole(first: int, count: int
     all_psi, all_energy = residuals_of_rows(feature_map, rows, groups)
     part = slice(first, first + count)
 
-    psi, energy = residuals_of_rows(feature_map, rows[part], groups[part], first % CHUNK_ROWS)
+    psi, squared_distance = residuals_of_rows(
+        feature_map, rows[part], groups[part], first % CHUNK_ROWS
+    )
 
     assert psi.shape == (count, feature_map.rank)
     assert (psi == all_psi[part]).all()
-    assert (energy == all_energy[part]).all()
+    assert (squared_distance == all_energy[part]).all()
 
 
 def test_rows_are_featurised_in_one_fixed_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,8 +284,8 @@ feature_map = FeatureMap(
     radius=200.0,
 )
 rows = rng.standard_normal((400, width)).astype(np.float32)
-psi, energy = residuals_of_rows(feature_map, rows, rng.integers(0, groups, 400))
-print(hashlib.sha256(psi.tobytes() + energy.tobytes()).hexdigest())
+psi, squared_distance = residuals_of_rows(feature_map, rows, rng.integers(0, groups, 400))
+print(hashlib.sha256(psi.tobytes() + squared_distance.tobytes()).hexdigest())
 """
 
 

@@ -35,7 +35,7 @@ def sketch_of(p_values: NDArray[np.float64]) -> Sketch:
         groups=np.zeros(rows, dtype=np.int64),
         psi=np.zeros((rows, 1), dtype=np.int16),
         lengths=np.zeros((rows, 1), dtype=np.int64),
-        energy=np.zeros((rows, 1), dtype=np.float32),
+        squared_distance=np.zeros((rows, 1), dtype=np.float32),
         p_values=np.asarray(p_values, dtype=np.float64)[:, None],
     )
     return Sketch.of(features, Requests.anonymous(rows), 1)

@@ -46,9 +46,9 @@ def test_energies_are_those_of_a_map_fitted_without_the_row(
 ) -> None:
     refit = np.array([float((refitted(phi, [i]) ** 2).sum()) for i in range(ROWS)])
 
-    assert left_out.energy == pytest.approx(refit, rel=1e-5)
+    assert left_out.squared_distance == pytest.approx(refit, rel=1e-5)
     assert left_out.lengths == pytest.approx(refit, rel=1e-5)
-    # what the correction is for: in-sample energies are a tenth too small
+    # what the correction is for: in-sample squared distances are a tenth too small
     assert ((in_sample**2).sum(axis=1) / refit).mean() < 0.9
 
 
@@ -102,15 +102,15 @@ def test_the_radius_keeps_the_wanted_share_at_full_length(in_sample: np.ndarray)
     free = leave_out(in_sample, GROUP, radius_quantile=1.0)
     bounded = leave_out(in_sample, GROUP, radius_quantile=0.9)
 
-    long = bounded.energy > bounded.radius**2
+    long = bounded.squared_distance > bounded.radius**2
     assert long.mean() == pytest.approx(0.1, abs=1 / ROWS)
-    assert (bounded.energy == free.energy).all()
+    assert (bounded.squared_distance == free.squared_distance).all()
     assert bounded.lengths[long] == pytest.approx(bounded.radius**2)
     assert (bounded.lengths[~long] == free.lengths[~long]).all()
     # as a fresh residual would be shortened, up to the class mean that is taken off at the end
     ratio = np.linalg.norm(bounded.psi, axis=1) / np.linalg.norm(free.psi, axis=1)
     assert ratio[long] == pytest.approx(
-        (bounded.radius / np.sqrt(free.energy[long])).astype(float), abs=0.02
+        (bounded.radius / np.sqrt(free.squared_distance[long])).astype(float), abs=0.02
     )
     assert ratio[~long] == pytest.approx(1.0, abs=0.02)
 
@@ -128,7 +128,7 @@ def test_left_out_energies_are_those_of_fresh_rows_and_in_sample_ones_are_not() 
     fresh_energy = np.mean(
         [(((fresh - mean) @ whitening) ** 2).sum(axis=1).mean() for mean in means]
     )
-    corrected = leave_out(residuals, groups, radius_quantile=1.0).energy.mean()
+    corrected = leave_out(residuals, groups, radius_quantile=1.0).squared_distance.mean()
     naive = (residuals**2).sum(axis=1).mean()
 
     assert corrected == pytest.approx(fresh_energy, rel=0.02)

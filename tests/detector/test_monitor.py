@@ -154,7 +154,7 @@ def test_pending_rows_have_the_bits_they_will_have_in_their_block(
     block, _ = monitor.push(rows, classes, requests)[0]
 
     count = seen % 32
-    for name in ("predicted", "groups", "psi", "lengths", "energy", "p_values"):
+    for name in ("predicted", "groups", "psi", "lengths", "squared_distance", "p_values"):
         found, later = getattr(pending.features, name), getattr(block.features, name)[:count]
         assert found.tobytes() == np.ascontiguousarray(later).tobytes(), name
     assert pending.requests.request_ids == block.requests.request_ids[:count]

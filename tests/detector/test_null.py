@@ -98,21 +98,21 @@ def test_p_values_are_ranks_and_never_zero(baseline: Baseline, traffic: Any) -> 
 def test_a_rank_counts_the_baseline_rows_that_are_at_least_as_atypical() -> None:
     rng = np.random.default_rng(0)
     groups = np.append(np.zeros(52, dtype=np.int64), np.ones(8, dtype=np.int64))
-    energy = (rng.gamma(5.0, size=60) * (1 + 9 * groups)).astype(np.float32)
-    fresh = np.append(energy, rng.gamma(5.0, size=40)).astype(np.float32)
+    squared_distance = (rng.gamma(5.0, size=60) * (1 + 9 * groups)).astype(np.float32)
+    fresh = np.append(squared_distance, rng.gamma(5.0, size=40)).astype(np.float32)
     fresh_groups = np.append(groups, np.arange(40) % 2)
 
     def standard(values: NDArray[np.float32], group: int) -> NDArray[np.float64]:
-        own = np.log(energy[groups == group], dtype=np.float64)
+        own = np.log(squared_distance[groups == group], dtype=np.float64)
         return (np.log(values, dtype=np.float64) - own.mean()) / own.std(ddof=1)
 
-    reference = np.concatenate([standard(energy[groups == g], g) for g in (0, 1)])
+    reference = np.concatenate([standard(squared_distance[groups == g], g) for g in (0, 1)])
     expected = [
         int(np.sum(reference >= standard(np.array([e]), g) - 1e-12))
         for e, g in zip(fresh, fresh_groups, strict=True)
     ]
 
-    typicality = Typicality.fit(energy, groups)
+    typicality = Typicality.fit(squared_distance, groups)
 
     assert typicality.rank(fresh, fresh_groups).tolist() == expected
     assert sorted(expected[:60]) == list(range(1, 61))
@@ -141,9 +141,9 @@ def gaussian_null(width: int, rows_per_class: int, classes: int = 2) -> NullMode
         pair_own=np.zeros(classes),
         pair_third=np.zeros(classes + 1),
         triangle=np.full(classes + 1, float(width)),
-        energy_mean=np.full(classes, float(width)),
-        energy_variance=np.full(classes, 2.0 * width),
-        energy_third=np.full(classes, 8.0 * width),
+        distance_mean=np.full(classes, float(width)),
+        distance_variance=np.full(classes, 2.0 * width),
+        distance_third=np.full(classes, 8.0 * width),
         tails=np.tile(typicality.tail_probabilities(), (classes, 1)),
         typicality=typicality,
     )
@@ -153,7 +153,7 @@ def gaussian_windows(
     null: NullModel, size: int, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """z-scores of T and E of windows whose class means are estimated from the counts."""
-    width, classes = int(null.energy_mean[0]), len(null.counts)
+    width, classes = int(null.distance_mean[0]), len(null.counts)
     z = []
     for _ in range(count):
         groups = rng.integers(0, classes, size)
@@ -177,11 +177,13 @@ def gaussian_windows(
 def test_z_scores_of_gaussian_residuals_are_normal(size: int, rows_per_class: int) -> None:
     null = gaussian_null(32, rows_per_class)
 
-    mean_shift, energy = gaussian_windows(null, size, 1500, np.random.default_rng(2))
+    mean_shift, squared_distance = gaussian_windows(null, size, 1500, np.random.default_rng(2))
 
     assert kstest(mean_shift, norm.cdf).statistic < 1.63 / np.sqrt(1500)
-    if rows_per_class == 10**9:  # the energy of a window also meets the error of the centres
-        assert kstest(energy, norm.cdf).statistic < 1.63 / np.sqrt(1500)
+    if (
+        rows_per_class == 10**9
+    ):  # the squared distance of a window also meets the error of the centres
+        assert kstest(squared_distance, norm.cdf).statistic < 1.63 / np.sqrt(1500)
 
 
 def test_energies_are_compared_with_means_that_are_estimates_themselves() -> None:
@@ -190,13 +192,13 @@ def test_energies_are_compared_with_means_that_are_estimates_themselves() -> Non
     for _ in range(800):
         estimated = rng.chisquare(32, (2, 100)).mean(axis=1)
         counts = rng.multinomial(size, [0.8, 0.2])[None].astype(float)
-        energy = rng.chisquare(32, size).mean()
+        squared_distance = rng.chisquare(32, size).mean()
         z.append(
-            replace(null, energy_mean=estimated).z_scores(
+            replace(null, distance_mean=estimated).z_scores(
                 np.array([float(size)]),
                 counts,
                 np.zeros(1),
-                np.array([energy]),
+                np.array([squared_distance]),
                 np.zeros((1, len(TAIL_EDGES))),
             )[0, 1]
         )

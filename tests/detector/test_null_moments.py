@@ -88,10 +88,10 @@ def test_moments_of_energies_are_those_of_each_class_and_of_few_rows_those_of_al
 
     null = NullModel.fit(LeftOut(groups, lengths.astype(np.float32), psi, lengths, 99.0))
 
-    assert null.energy_mean[:2] == pytest.approx([4.0, 12.0], rel=0.05)
-    assert null.energy_variance[:2] == pytest.approx([4.0, 36.0], rel=0.15)
-    assert null.energy_third[:2] == pytest.approx([8.0, 216.0], rel=0.5)
-    assert 12.0 < null.energy_variance[2] < 25.0
+    assert null.distance_mean[:2] == pytest.approx([4.0, 12.0], rel=0.05)
+    assert null.distance_variance[:2] == pytest.approx([4.0, 36.0], rel=0.15)
+    assert null.distance_third[:2] == pytest.approx([8.0, 216.0], rel=0.5)
+    assert 12.0 < null.distance_variance[2] < 25.0
 
 
 def test_t_varies_more_where_a_class_of_wide_residuals_makes_the_traffic() -> None:
@@ -115,9 +115,9 @@ def test_each_class_has_its_own_share_of_small_p_values_as_far_as_its_rows_tell(
     groups = np.repeat([0, 1], 4000)
     # the same mean and deviation of the logarithm, but one of them hardly has a tail
     light = np.sqrt(3.0) * rng.uniform(-1.0, 1.0, 8000)
-    energy = np.exp(np.where(groups == 0, light, rng.standard_normal(8000)))
+    squared_distance = np.exp(np.where(groups == 0, light, rng.standard_normal(8000)))
     psi = rng.standard_normal((8000, 2)).astype(np.float32)
-    rows = LeftOut(groups, energy.astype(np.float32), psi, energy, 99.0)
+    rows = LeftOut(groups, squared_distance.astype(np.float32), psi, squared_distance, 99.0)
 
     tails = NullModel.fit(rows).tails
     level = NullModel.fit(rows).typicality.tail_probabilities()
@@ -125,6 +125,10 @@ def test_each_class_has_its_own_share_of_small_p_values_as_far_as_its_rows_tell(
     at = int(np.searchsorted(TAIL_EDGES, 0.02))
     assert tails[0, at] < 0.2 * tails[1, at]
     assert tails.mean(axis=0) == pytest.approx(level, abs=0.002)
-    few = NullModel.fit(LeftOut(groups[::100], rows.energy[::100], psi[::100], energy[::100], 99.0))
+    few = NullModel.fit(
+        LeftOut(
+            groups[::100], rows.squared_distance[::100], psi[::100], squared_distance[::100], 99.0
+        )
+    )
     # forty rows say nothing about one p-value in a thousand
     assert few.tails[0, 0] == pytest.approx(few.tails[1, 0], rel=0.3)

@@ -25,7 +25,7 @@ def some_features(rows: int, seed: int = 0, p_values: Any = None) -> Features:
         groups=rng.integers(0, GROUPS, rows),
         psi=psi,
         lengths=np.stack([(exact[:, :2] ** 2).sum(axis=1), (exact[:, 2:] ** 2).sum(axis=1)], 1),
-        energy=rng.random((rows, VIEWS), dtype=np.float32),
+        squared_distance=rng.random((rows, VIEWS), dtype=np.float32),
         p_values=np.asarray(p, dtype=np.float64),
     )
 
@@ -79,13 +79,13 @@ def test_suspects_are_the_requests_of_small_p_value_in_order() -> None:
     suspects = Sketch.of(features, requests, GROUPS).suspects
 
     expected = np.flatnonzero(features.p_values[:, 0] <= SUSPECT_LEVEL)
-    order = np.lexsort((-features.energy[expected, 0], features.p_values[expected, 0]))
+    order = np.lexsort((-features.squared_distance[expected, 0], features.p_values[expected, 0]))
     assert [s.request_id for s in suspects] == [f"2-{i}" for i in expected[order]]
     for suspect in suspects:
         row = suspect.offset
         assert suspect == Suspect(
             features.p_values[row, 0],
-            -float(features.energy[row, 0]),
+            -float(features.squared_distance[row, 0]),
             requests.request_ids[row],
             int(features.predicted[row]),
             1_000 + 10 * row,
@@ -162,7 +162,10 @@ def test_beyond_the_limit_the_most_suspicious_remain_and_the_counts_stay_exact()
             (float(p), -float(e), name)
             for features, requests in parts
             for p, e, name in zip(
-                features.p_values[:, 0], features.energy[:, 0], requests.request_ids, strict=True
+                features.p_values[:, 0],
+                features.squared_distance[:, 0],
+                requests.request_ids,
+                strict=True,
             )
         )
     )

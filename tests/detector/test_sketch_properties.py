@@ -31,7 +31,7 @@ def rows_to_parts(rows: list[tuple], seed: int, partition: int) -> tuple[Feature
     rng = np.random.default_rng(seed)
     n = len(rows)
     columns = list(zip(*rows, strict=True)) or [()] * 7
-    ranks, energies, ids, predicted, times, offsets, refs = columns
+    ranks, squared_distances, ids, predicted, times, offsets, refs = columns
     psi = rng.integers(-32767, 32768, (n, WIDTH)).astype(np.int16)
     exact = psi.astype(np.int64) ** 2
     features = Features(
@@ -39,7 +39,9 @@ def rows_to_parts(rows: list[tuple], seed: int, partition: int) -> tuple[Feature
         groups=np.array(predicted, dtype=np.int64) % GROUPS,
         psi=psi,
         lengths=np.stack([exact[:, :1].sum(axis=1), exact[:, 1:].sum(axis=1)], axis=1),
-        energy=np.array([(e, 1.0) for e in energies], dtype=np.float32).reshape(n, VIEWS),
+        squared_distance=np.array([(e, 1.0) for e in squared_distances], dtype=np.float32).reshape(
+            n, VIEWS
+        ),
         p_values=np.array([(r / 1001, 1.0) for r in ranks]).reshape(n, VIEWS),
     )
     times_ns, offset_numbers = (np.array(v, dtype=np.int64) for v in (times, offsets))

@@ -8,7 +8,7 @@ import pytest
 from latentwatch.lab.soak.cluster import one_behind_a_gateway
 from latentwatch.lab.soak.faults import KillBroker, Pause
 from latentwatch.lab.soak.run import run_suite
-from latentwatch.lab.soak.synthetic_stream import KnownStream, fit_baselines
+from latentwatch.lab.soak.synthetic_stream import SyntheticStream, fit_baselines
 from latentwatch.lab.soak.world import Frame
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -17,7 +17,7 @@ LONGER_THAN_A_SESSION = 12.0
 
 
 def test_a_worker_that_wakes_up_and_a_broker_that_dies_change_no_number(tmp_path: Path) -> None:
-    stream = KnownStream()
+    stream = SyntheticStream()
     outcome = asyncio.run(
         run_suite(
             "short",

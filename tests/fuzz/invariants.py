@@ -45,7 +45,7 @@ def make_processor() -> Processor:
     return Processor(
         TOPICS,
         lambda model, version: baseline() if (model, version) == ("signs", "1") else None,
-        Policy(average_run_length=100_000, calm_requests=64),
+        Policy(average_run_length=100_000, resolve_after_requests=64),
         limits=Limits(),
         newest_ns=lambda: NOW_NS,
     )

@@ -105,7 +105,7 @@ def other_baseline() -> Baseline:
 @pytest.fixture(scope="session")
 def policy() -> Policy:
     """Alerts resolve after 96 calm requests; hours wait five minutes."""
-    return Policy(average_run_length=100_000, calm_requests=96)
+    return Policy(average_run_length=100_000, resolve_after_requests=96)
 
 
 @pytest.fixture

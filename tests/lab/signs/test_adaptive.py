@@ -67,7 +67,7 @@ def p_values(knowledge: Knowledge, images: Tensor) -> Tensor:
     with torch.no_grad():
         requests = knowledge.detector.requests(knowledge.model.outputs(images))
         view = knowledge.detector.views[0]
-        return view.p_values(view.residuals(requests).energy, requests.groups)
+        return view.p_values(view.residuals(requests).squared_distance, requests.groups)
 
 
 def success(knowledge: Knowledge, images: Tensor, target: Recognised) -> float:
@@ -169,9 +169,9 @@ def step_from(
     judge = typical(knowledge, labels, generator, orthogonal=orthogonal)
     requests = knowledge.detector.requests(knowledge.model.outputs(images))
     view = knowledge.detector.views[0]
-    energy = view.residuals(requests).energy
-    slope = gradient(view.atypicality(energy, requests.groups).sum(), images)
-    p_values = view.p_values(energy, requests.groups)
+    squared_distance = view.residuals(requests).squared_distance
+    slope = gradient(view.atypicality(squared_distance, requests.groups).sum(), images)
+    p_values = view.p_values(squared_distance, requests.groups)
     return Step(judge(images).uphill.flatten(1), slope.flatten(1), p_values)
 
 

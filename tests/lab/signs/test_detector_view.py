@@ -39,7 +39,7 @@ class Both(NamedTuple):
         view = self.baseline.views[index]
         straight = {
             name: np.zeros_like(getattr(view.null, name))
-            for name in ("pair_third", "triangle", "energy_third")
+            for name in ("pair_third", "triangle", "distance_third")
         }
         return replace(view, null=replace(view.null, **straight))
 
@@ -117,8 +117,8 @@ def test_the_pictures_reach_every_bound(pair: Both) -> None:
     """Otherwise the agreement would say little."""
     requests = pair.copy.requests(pair.outputs)
     for index in DECIDING:
-        energy = pair.copy.views[index].residuals(requests).energy
-        longer = energy > pair.baseline.views[index].map.radius ** 2
+        squared_distance = pair.copy.views[index].residuals(requests).squared_distance
+        longer = squared_distance > pair.baseline.views[index].map.radius ** 2
         assert longer.any()
         assert not longer.all()
     if pair.baseline.groups > 1:
@@ -130,12 +130,14 @@ def test_the_pictures_reach_every_bound(pair: Both) -> None:
 def test_residuals_energies_and_p_values_are_those_of_the_detector(pair: Both, index: int) -> None:
     requests = pair.copy.requests(pair.outputs)
     view = pair.copy.views[index]
-    psi, energy = view.residuals(requests)
-    p_values = view.p_values(energy, requests.groups).numpy()
+    psi, squared_distance = view.residuals(requests)
+    p_values = view.p_values(squared_distance, requests.groups).numpy()
     exact = pair.features.psi[:, pair.baseline.views[index].slice] / GRID
 
     assert psi.numpy() == pytest.approx(exact, abs=0.5 / GRID + 2e-3)
-    assert energy.numpy() == pytest.approx(pair.features.energy[:, index], rel=2e-3)
+    assert squared_distance.numpy() == pytest.approx(
+        pair.features.squared_distance[:, index], rel=2e-3
+    )
     one_rank = 1 / (pair.baseline.fitted_rows + 1)
     assert p_values == pytest.approx(pair.features.p_values[:, index], abs=1.5 * one_rank)
 
@@ -147,20 +149,20 @@ def test_mean_shift_and_energy_are_those_of_the_detector(
 ) -> None:
     requests = pair.copy.requests({name: own[rows] for name, own in pair.outputs.items()})
     view = pair.copy.views[index]
-    shift, energy = view.excess(view.residuals(requests), requests.groups)
+    shift, squared_distance = view.excess(view.residuals(requests), requests.groups)
     sketch = pair.baseline.sketch(pair.features.take(rows))
     expected = view_statistics(sketch, index, pair.unbent(index))
 
     assert shift.item() == pytest.approx(expected.z_mean_shift, rel=2e-3, abs=5e-3)
-    assert energy.item() == pytest.approx(expected.z_energy, rel=2e-3, abs=5e-3)
+    assert squared_distance.item() == pytest.approx(expected.z_distance, rel=2e-3, abs=5e-3)
 
 
 def test_a_single_request_makes_no_mean_shift(pair: Both) -> None:
     requests = pair.copy.requests({name: own[:1] for name, own in pair.outputs.items()})
     for view in pair.copy.views:
-        shift, energy = view.excess(view.residuals(requests), requests.groups)
+        shift, squared_distance = view.excess(view.residuals(requests), requests.groups)
         assert shift <= 0
-        assert torch.isfinite(energy)
+        assert torch.isfinite(squared_distance)
 
 
 Statistic = Callable[[DetectorView, dict[str, Tensor], int], Tensor]
@@ -169,7 +171,7 @@ Statistic = Callable[[DetectorView, dict[str, Tensor], int], Tensor]
 def summed_log_energy(copy: DetectorView, outputs: dict[str, Tensor], index: int) -> Tensor:
     requests = copy.requests(outputs)
     view = copy.views[index]
-    return view.atypicality(view.residuals(requests).energy, requests.groups).sum()
+    return view.atypicality(view.residuals(requests).squared_distance, requests.groups).sum()
 
 
 def mean_shift(copy: DetectorView, outputs: dict[str, Tensor], index: int) -> Tensor:
@@ -211,15 +213,18 @@ def test_gradients_pass_where_features_are_cut_off(knowledge: Knowledge, images:
 def test_gradients_of_the_energy_pass_where_residuals_are_shortened(
     knowledge: Knowledge, images: Tensor
 ) -> None:
-    """Shortened, all are of one length; the way home is that of the energy before."""
+    """Shortened, all are of one length; the way home is that of the squared distance before."""
     flat = images[-1:].clone().requires_grad_()
     view = knowledge.detector.views[1]
     requests = knowledge.detector.requests(knowledge.model.outputs(flat))
-    psi, energy = view.residuals(requests)
-    assert energy.item() > 10 * view.radius**2
+    psi, squared_distance = view.residuals(requests)
+    assert squared_distance.item() > 10 * view.radius**2
     of_mean, of_energy = (
         torch.autograd.grad(value, flat, retain_graph=True)[0].flatten()
-        for value in (view.excess(view.residuals(requests), requests.groups)[1], energy.sum())
+        for value in (
+            view.excess(view.residuals(requests), requests.groups)[1],
+            squared_distance.sum(),
+        )
     )
     assert psi.square().sum().item() == pytest.approx(view.radius**2, rel=1e-4)
     assert torch.cosine_similarity(of_mean, of_energy, dim=0) > 0.999

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from latentwatch.lab.soak.synthetic_stream import KnownStream, Planned
+from latentwatch.lab.soak.synthetic_stream import Planned, SyntheticStream
 from latentwatch.lab.soak.topics import ROLES, Content
 from latentwatch.lab.soak.truth import Truth, truth_of
 from latentwatch.lab.soak.verdict import verdict
@@ -51,7 +51,7 @@ class Stored(Incoming):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The known stream, as one worker without baselines would leave it."""
-    stream = KnownStream(seed=3)
+    stream = SyntheticStream(seed=3)
     settings = stream.settings(baselines=str(tmp_path_factory.mktemp("none")))
     sent = [message for step in islice(stream.steps(), STEPS) for message in step]
     offsets: dict[int, int] = defaultdict(int)
@@ -112,7 +112,7 @@ def test_the_stream_knows_which_of_its_messages_are_refused(run: Run) -> None:
 
 def test_the_same_seed_gives_the_same_stream() -> None:
     first, second, other = (
-        [m for step in islice(KnownStream(seed).steps(), 5) for m in step] for seed in (1, 1, 2)
+        [m for step in islice(SyntheticStream(seed).steps(), 5) for m in step] for seed in (1, 1, 2)
     )
     assert first == second != other
 

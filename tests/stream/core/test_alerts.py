@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from latentwatch.detector import Baseline, Decision, Monitor
-from latentwatch.stream.core.alerts import Alert, AlertBook
+from latentwatch.stream.core.alerts import Alert, AlertTracker
 
 BLOCK = 32
 
@@ -25,8 +25,8 @@ def decision(baseline: Baseline, requests: Any) -> Decision:
 
 
 @pytest.fixture
-def book() -> AlertBook:
-    return AlertBook("signs/1/0", calm_requests=3 * BLOCK)
+def book() -> AlertTracker:
+    return AlertTracker("signs/1/0", resolve_after_requests=3 * BLOCK)
 
 
 def scored(decision: Decision, baseline: Baseline, factor: float, later: int = 0) -> Decision:
@@ -44,7 +44,7 @@ def scored(decision: Decision, baseline: Baseline, factor: float, later: int = 0
     return shifted
 
 
-def judge(book: AlertBook, baseline: Baseline, decision: Decision, *factors: float) -> list[Any]:
+def judge(book: AlertTracker, baseline: Baseline, decision: Decision, *factors: float) -> list[Any]:
     """Status of what is told, block by block."""
     told = [
         book.judge(scored(decision, baseline, factor, later), baseline, BLOCK)
@@ -54,21 +54,21 @@ def judge(book: AlertBook, baseline: Baseline, decision: Decision, *factors: flo
 
 
 def test_nothing_is_told_below_the_threshold(
-    book: AlertBook, baseline: Baseline, decision: Decision
+    book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
     assert judge(book, baseline, decision, 0.1, 0.99) == [None, None]
     assert book.alert is None
 
 
 def test_an_alert_fires_at_the_threshold_and_latches(
-    book: AlertBook, baseline: Baseline, decision: Decision
+    book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
     assert judge(book, baseline, decision, 0.5, 1.0, 1.2, 0.5) == [None, "firing", None, None]
     assert book.alert is not None
 
 
 def test_a_latched_alert_is_confirmed_once_a_longest_window(
-    book: AlertBook, baseline: Baseline, decision: Decision
+    book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
     told = judge(book, baseline, decision, *[1.1] * 13)
     expected = [None] * 13
@@ -78,7 +78,7 @@ def test_a_latched_alert_is_confirmed_once_a_longest_window(
 
 
 def test_an_alert_resolves_after_the_calm_requests_and_not_before(
-    book: AlertBook, baseline: Baseline, decision: Decision
+    book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
     assert judge(book, baseline, decision, 1.1, 0.1, 0.1, 1.1, 0.1, 0.1, 0.1) == [
         *("firing", None, None, None),
@@ -88,7 +88,7 @@ def test_an_alert_resolves_after_the_calm_requests_and_not_before(
 
 
 def test_the_next_alert_has_another_id(
-    book: AlertBook, baseline: Baseline, decision: Decision
+    book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
     first = book.judge(scored(decision, baseline, 1.1), baseline, BLOCK)
     for later in range(1, 4):
@@ -103,7 +103,7 @@ def test_the_id_says_what_the_alert_is_about(
     baseline: Baseline, other_baseline: Baseline, decision: Decision
 ) -> None:
     def identity(about: str, owner: Baseline, later: int = 0) -> str:
-        alert = AlertBook(about, 96).judge(scored(decision, baseline, 1.1, later), owner, BLOCK)
+        alert = AlertTracker(about, 96).judge(scored(decision, baseline, 1.1, later), owner, BLOCK)
         assert alert is not None
         return alert.id
 
@@ -118,7 +118,7 @@ def test_the_id_says_what_the_alert_is_about(
 
 
 def test_the_peak_is_the_window_with_the_highest_score(
-    book: AlertBook, baseline: Baseline, decision: Decision
+    book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
     judge(book, baseline, decision, 1.1, 1.5, 1.2)
     assert book.alert is not None
@@ -138,14 +138,14 @@ def test_severity_follows_the_share_that_must_be_adversarial() -> None:
 
 def test_a_restored_book_goes_on_as_the_first_would(baseline: Baseline, decision: Decision) -> None:
     factors = [0.5, 1.1, 0.1, 0.1, 1.4, 1.0, 0.1, 0.1, 0.1, 0.1, 1.2]
-    whole = AlertBook("x", 3 * BLOCK)
+    whole = AlertTracker("x", 3 * BLOCK)
     expected = [
         whole.judge(scored(decision, baseline, f, later), baseline, BLOCK)
         for later, f in enumerate(factors)
     ]
-    found, book = [], AlertBook("x", 3 * BLOCK)
+    found, book = [], AlertTracker("x", 3 * BLOCK)
     for later, factor in enumerate(factors):
-        restored = AlertBook("x", 3 * BLOCK)
+        restored = AlertTracker("x", 3 * BLOCK)
         restored.load(book.to_state())
         book = restored
         found.append(book.judge(scored(decision, baseline, factor, later), baseline, BLOCK))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latentwatch import __version__
 from latentwatch.detector import Baseline
-from latentwatch.stream.core.alerts import Alert, AlertBook
+from latentwatch.stream.core.alerts import Alert, AlertTracker
 from latentwatch.stream.core.events import (
     ATLAS_TECHNIQUES,
     CONTENT_TYPE,
@@ -22,7 +22,7 @@ from latentwatch.stream.core.events import (
 )
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.lane import AlertChange, LaneKey
-from latentwatch.stream.core.rates import HourReport, RateBook
+from latentwatch.stream.core.rates import HourReport, RateAggregator
 from latentwatch.stream.core.times import HOUR_NS, timestamp
 from latentwatch.stream.settings import Settings
 
@@ -45,7 +45,7 @@ def event_of(record: Record) -> dict[str, Any]:
 def alert(traffic: Any, baseline: Baseline) -> Alert:
     """An alert that has just fired."""
     decision = traffic.decision(baseline, 0, 4.0)
-    fired = AlertBook("signs/1/3", 64).judge(decision, baseline, 32)
+    fired = AlertTracker("signs/1/3", 64).judge(decision, baseline, 32)
     assert fired is not None
     return fired
 
@@ -62,7 +62,7 @@ def part(traffic: Any, baseline: Baseline) -> HourPart:
 @pytest.fixture(scope="session")
 def report(baseline: Baseline, part: HourPart) -> HourReport:
     """What the part alone makes of its hour."""
-    found = RateBook(lambda _model, _version: baseline, 0.1, 48).add(part)
+    found = RateAggregator(lambda _model, _version: baseline, 0.1, 48).add(part)
     assert found is not None
     assert found.flagged
     return found

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from latentwatch.detector import Baseline, Block, Requests, Sketch
 from latentwatch.stream.core.errors import StateError
-from latentwatch.stream.core.hours import HourBook, HourPart, Tally
+from latentwatch.stream.core.hours import HourAggregator, HourPart, Tally
 from latentwatch.stream.core.times import HOUR_NS
 
 GRACE_NS = 300 * 10**9
@@ -25,15 +25,15 @@ def rows_by_hour(closed: list[tuple[int, str, Tally]]) -> dict[int, int]:
 
 
 @pytest.fixture
-def book() -> HourBook:
-    return HourBook(GRACE_NS)
+def book() -> HourAggregator:
+    return HourAggregator(GRACE_NS)
 
 
-def advance_to(book: HourBook, minute: float) -> list[tuple[int, str, Tally]]:
+def advance_to(book: HourAggregator, minute: float) -> list[tuple[int, str, Tally]]:
     return book.advance(int(at(minute).event_time_ns[0]))
 
 
-def test_an_hour_closes_once_the_watermark_has_passed_its_end(book: HourBook) -> None:
+def test_an_hour_closes_once_the_watermark_has_passed_its_end(book: HourAggregator) -> None:
     book.count_unjudged(at(1, 59))
     assert advance_to(book, 59) == []
     assert advance_to(book, 64.9) == []
@@ -41,19 +41,19 @@ def test_an_hour_closes_once_the_watermark_has_passed_its_end(book: HourBook) ->
     assert book.is_empty
 
 
-def test_rows_go_to_the_hour_of_their_event_time(book: HourBook) -> None:
+def test_rows_go_to_the_hour_of_their_event_time(book: HourAggregator) -> None:
     book.count_unjudged(at(0, 59.999, 60, 61, 125))
     assert rows_by_hour(advance_to(book, 125)) == {1000: 2, 1001: 2}
     assert rows_by_hour(book.close_all()) == {1002: 1}
 
 
-def test_the_watermark_never_goes_back(book: HourBook) -> None:
+def test_the_watermark_never_goes_back(book: HourAggregator) -> None:
     advance_to(book, 70)
     advance_to(book, 10)
     assert book.watermark_ns == 1000 * HOUR_NS + 65 * MINUTE_NS
 
 
-def test_late_rows_make_a_further_tally_and_are_counted_as_late(book: HourBook) -> None:
+def test_late_rows_make_a_further_tally_and_are_counted_as_late(book: HourAggregator) -> None:
     book.count_unjudged(at(1, 2))
     (first,) = advance_to(book, 66)
     book.count_unjudged(at(3, 66))
@@ -62,21 +62,21 @@ def test_late_rows_make_a_further_tally_and_are_counted_as_late(book: HourBook) 
     assert (second[0], second[2].sketch.rows, second[2].late) == (1000, 1, 1)
 
 
-def test_rows_within_the_grace_are_not_late(book: HourBook) -> None:
+def test_rows_within_the_grace_are_not_late(book: HourAggregator) -> None:
     advance_to(book, 64)
     book.count_unjudged(at(59))
     ((_, _, tally),) = book.close_all()
     assert tally.late == 0
 
 
-def test_closing_all_closes_what_the_watermark_has_not_reached(book: HourBook) -> None:
+def test_closing_all_closes_what_the_watermark_has_not_reached(book: HourAggregator) -> None:
     book.count_unjudged(at(1, 61))
     assert rows_by_hour(book.close_all()) == {1000: 1, 1001: 1}
     assert book.close_all() == []
 
 
 def test_a_block_is_counted_from_the_first_row_that_was_not_counted_before(
-    book: HourBook, baseline: Baseline
+    book: HourAggregator, baseline: Baseline
 ) -> None:
     rows = np.zeros((4, 9), dtype=np.float32)
     features = baseline.features(rows, np.zeros(4, dtype=np.int64))
@@ -95,7 +95,7 @@ def test_a_block_is_counted_from_the_first_row_that_was_not_counted_before(
 
 
 def test_windows_and_alarms_are_counted_in_the_hour_of_the_newest_request(
-    book: HourBook, baseline: Baseline
+    book: HourAggregator, baseline: Baseline
 ) -> None:
     for minute, alarm in ((1, False), (59, True), (61, True)):
         book.count_window(int(at(minute).event_time_ns[0]), alarm, baseline)
@@ -103,7 +103,7 @@ def test_windows_and_alarms_are_counted_in_the_hour_of_the_newest_request(
     assert counts == {1000: (2, 1), 1001: (1, 1)}
 
 
-def test_tallies_of_two_baselines_are_kept_apart(book: HourBook, baseline: Baseline) -> None:
+def test_tallies_of_two_baselines_are_kept_apart(book: HourAggregator, baseline: Baseline) -> None:
     book.count_unjudged(at(1))
     book.count_window(int(at(2).event_time_ns[0]), False, baseline)
     assert [(name, t.sketch.rows) for _, name, t in book.close_all()] == [
@@ -116,12 +116,12 @@ def test_tallies_of_two_baselines_are_kept_apart(book: HourBook, baseline: Basel
 def test_every_row_is_told_exactly_once_and_across_serialisation(
     messages: list[list[float]], data: st.DataObject
 ) -> None:
-    book, told = HourBook(GRACE_NS), 0
+    book, told = HourAggregator(GRACE_NS), 0
     for minutes in messages:
         book.count_unjudged(at(*minutes))
         told += sum(rows_by_hour(advance_to(book, max(minutes))).values())
         if data.draw(st.booleans()):
-            restored = HourBook(GRACE_NS)
+            restored = HourAggregator(GRACE_NS)
             restored.load(book.to_bytes())
             assert restored.to_bytes() == book.to_bytes()
             book = restored

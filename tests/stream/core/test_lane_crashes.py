@@ -17,7 +17,9 @@ from latentwatch.stream.core.times import HOUR_NS
 from latentwatch.stream.settings import Settings
 
 KEY = LaneKey("signs", "1", 3)
-POLICY = Policy(average_run_length=20_000, calm_requests=64, grace_ns=HOUR_NS // 2)
+POLICY = Policy(
+    average_run_length=20_000, resolve_after_requests=64, allowed_lateness_ns=HOUR_NS // 2
+)
 TOPICS = Settings().topics()
 
 

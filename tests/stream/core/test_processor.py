@@ -20,7 +20,7 @@ from latentwatch.stream.settings import Settings
 
 TOPICS = Settings().topics()
 FUTURE_NS = 500_000 * HOUR_NS
-POLICY = Policy(average_run_length=100_000, calm_requests=64, grace_ns=0)
+POLICY = Policy(average_run_length=100_000, resolve_after_requests=64, allowed_lateness_ns=0)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from latentwatch.detector import Baseline
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.lane import Lane, LaneKey
 from latentwatch.stream.core.policy import Policy
-from latentwatch.stream.core.rates import HourReport, RateBook
+from latentwatch.stream.core.rates import HourReport, RateAggregator
 from latentwatch.stream.core.times import HOUR_NS, hour_name
 
-POLICY = Policy(average_run_length=100_000, grace_ns=0)
+POLICY = Policy(average_run_length=100_000, allowed_lateness_ns=0)
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def other_baseline(traffic: Any) -> Baseline:
     return traffic.other_baseline
 
 
-def book_of(baseline: Baseline | None, keep_hours: int = 48) -> RateBook:
-    return RateBook(lambda _model, _version: baseline, 0.1, keep_hours)
+def book_of(baseline: Baseline | None, keep_hours: int = 48) -> RateAggregator:
+    return RateAggregator(lambda _model, _version: baseline, 0.1, keep_hours)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def parts_of_two_hours(traffic: Any) -> list[HourPart]:
     return [part for part in told if isinstance(part, HourPart)]
 
 
-def last_reports(book: RateBook, parts: list[HourPart]) -> dict[int, HourReport]:
+def last_reports(book: RateAggregator, parts: list[HourPart]) -> dict[int, HourReport]:
     reports = {}
     for part in parts:
         report = book.add(part)

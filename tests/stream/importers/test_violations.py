@@ -13,7 +13,7 @@ from click.testing import Result
 
 from latentwatch.stream.core.lane import Lane, LaneKey
 from latentwatch.stream.core.policy import Policy
-from latentwatch.stream.core.rates import RateBook
+from latentwatch.stream.core.rates import RateAggregator
 from latentwatch.stream.core.times import HOUR_NS
 from latentwatch.stream.recording import RecordedMessage
 from latentwatch.stream.recording.files import RecordingFiles
@@ -102,8 +102,11 @@ def test_an_attacked_hour_lists_what_the_workers_flag(
 ) -> None:
     """Two workers, a partition each, judge the same messages as they come."""
     baseline = traffic.baseline
-    book = RateBook(lambda _model, _version: baseline, 0.1, 48)
-    lanes = [Lane(LaneKey("signs", "1", p), baseline, Policy(100_000, grace_ns=0)) for p in (0, 1)]
+    book = RateAggregator(lambda _model, _version: baseline, 0.1, 48)
+    lanes = [
+        Lane(LaneKey("signs", "1", p), baseline, Policy(100_000, allowed_lateness_ns=0))
+        for p in (0, 1)
+    ]
     parts: list[Any] = []
     for message in messages_of(traffic):
         parts += lanes[message.partition].take(message.batch, message.offset)

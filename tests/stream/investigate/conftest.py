@@ -32,7 +32,7 @@ START_NS = 476_256 * HOUR_NS  # 2024-05-01T00:00:00Z
 LAYERS = {"early": 4, "deep": 8}
 PARTITION = 2
 HOSTILE_ID = "<script>document.title='owned'</script>"
-POLICY = Policy(average_run_length=100_000, calm_requests=96)
+POLICY = Policy(average_run_length=100_000, resolve_after_requests=96)
 
 
 def draw(rows: int, seed: int, attacked: int = 0) -> dict[str, Any]:

@@ -23,7 +23,9 @@ from latentwatch.stream.replay.partitions import replay_recording
 from latentwatch.stream.replay.trial import one_baseline
 from latentwatch.stream.settings import Settings
 
-SETTINGS = Settings(average_run_length=100_000, calm_requests=64, grace_seconds=0)
+SETTINGS = Settings(
+    average_run_length=100_000, resolve_after_requests=64, allowed_lateness_seconds=0
+)
 
 
 def messages_of(traffic: Any, partition: int) -> list[RecordedMessage]:

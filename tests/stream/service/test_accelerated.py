@@ -52,11 +52,11 @@ def test_residuals_are_those_of_numpy_to_a_grid_step(baseline: Baseline, device:
     theirs = accelerated(baseline, torch.device(device)).features(rows, predicted)
 
     assert theirs.psi.dtype == np.int16
-    assert theirs.energy.dtype == np.float32
+    assert theirs.squared_distance.dtype == np.float32
     off = np.abs(ours.psi.astype(int) - theirs.psi)
     assert off.max() <= 1
     assert (off == 0).mean() > 0.99
-    np.testing.assert_allclose(theirs.energy, ours.energy, rtol=1e-3)
+    np.testing.assert_allclose(theirs.squared_distance, ours.squared_distance, rtol=1e-3)
     exact = theirs.psi[:, baseline.views[0].slice].astype(np.int64)
     assert np.array_equal((exact**2).sum(axis=1), theirs.lengths[:, 0])
     assert np.abs(exact).max() <= baseline.views[0].map.radius * GRID + 1
@@ -70,7 +70,7 @@ def test_a_row_has_the_same_bits_whatever_the_batches(baseline: Baseline, device
     for start, end in ((0, 1), (1, 130), (130, 131), (131, 700)):
         part = moved.features(rows[start:end], predicted[start:end], start % 128)
         assert np.array_equal(part.psi, whole.psi[start:end])
-        assert np.array_equal(part.energy, whole.energy[start:end])
+        assert np.array_equal(part.squared_distance, whole.squared_distance[start:end])
 
 
 @pytest.mark.parametrize("device", DEVICES)

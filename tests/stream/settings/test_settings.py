@@ -97,7 +97,7 @@ def test_unknown_variables_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("false_discovery_rate", 1.0),
         ("false_discovery_rate", "nan"),
         ("flush_seconds", 0),
-        ("grace_seconds", "inf"),
+        ("allowed_lateness_seconds", "inf"),
         ("idle_seconds", -1),
         ("max_message_bytes", 1),
         ("application_id", "a b"),
@@ -131,8 +131,8 @@ def test_addresses_may_have_blanks_and_ipv6() -> None:
 
 
 def test_zero_means_never_or_off() -> None:
-    settings = Settings(idle_seconds=0, grace_seconds=0)
-    assert (settings.idle_seconds, settings.grace_seconds) == (0, 0)
+    settings = Settings(idle_seconds=0, allowed_lateness_seconds=0)
+    assert (settings.idle_seconds, settings.allowed_lateness_seconds) == (0, 0)
 
 
 @pytest.mark.parametrize("missing", ["sasl_mechanism", "sasl_username", "sasl_password"])
@@ -242,3 +242,17 @@ def test_errors_are_one_tree() -> None:
     for name in errors.__all__:
         assert issubclass(getattr(errors, name), StreamError)
         assert name in (errors.__doc__ or "")
+
+
+def test_old_names_of_settings_are_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Settings(grace_seconds=7).allowed_lateness_seconds == 7
+    file = tmp_path / "settings.toml"
+    file.write_text("calm_requests = 64\n")
+    assert Settings(settings_file=file).resolve_after_requests == 64
+    monkeypatch.setenv("LATENTWATCH_CALM_REQUESTS", "128")
+    assert Settings(settings_file=file).resolve_after_requests == 128
+    monkeypatch.setenv("LATENTWATCH_RESOLVE_AFTER_REQUESTS", "256")
+    assert Settings(settings_file=file).resolve_after_requests == 256
+    assert unknown_variables(Settings.model_fields) == []
