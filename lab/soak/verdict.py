@@ -15,7 +15,7 @@ from latentwatch.lab.soak.topics import Content
 from latentwatch.lab.soak.truth import Hour, Truth, hour_sums
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.times import hour_name
-from latentwatch.stream.notify.change import Book, alert_state
+from latentwatch.stream.notify.change import Announced, alert_state
 from latentwatch.stream.settings import Settings
 
 __all__ = ["Check", "between", "counted", "verdict"]
@@ -180,13 +180,13 @@ def _changes(records: list[Any], truth: list[Any]) -> Check:
 
 
 def _heard(records: list[Any]) -> Counter[str]:
-    book, heard = Book(), Counter[str]()
+    announced, heard = Announced(), Counter[str]()
     for record in records:
         state = alert_state(record.value, record.headers)
-        if state is not None and (news := book.news(state)) is not None:
+        if state is not None and (news := announced.pending(state)) is not None:
             heard[news.idempotency_key] += 1
         if state is not None:
-            book.enter(state)
+            announced.add(state)
     return heard
 
 

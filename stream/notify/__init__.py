@@ -1,22 +1,20 @@
-"""Tells people of alerts: once for each change, across restarts.
+"""Notifies people of alerts: once per change, across restarts.
 
-`change` says what there is to tell, `text` and `alertmanager` in which words, `targets` delivers,
-`retry` tries again, and `follow` reads the alerts topic.
+`change` decides what is worth a notification, `text` and `alertmanager` word it, `targets` deliver
+it, `retry` repeats what failed, and `follow` reads the alerts topic.
 """
 
-from latentwatch.stream.notify.change import AlertState, Book, Notification, alert_state, changes
-from latentwatch.stream.notify.errors import DeliveryError, NotifyError
+from latentwatch.stream.notify.change import AlertState, Announced, Notification, alert_state
 from latentwatch.stream.notify.parse import parse_target, parse_targets
-from latentwatch.stream.notify.signature import sign
+from latentwatch.stream.notify.targets import DeliveryError, NotifyError, sign
 
 __all__ = [
     "AlertState",
-    "Book",
+    "Announced",
     "DeliveryError",
     "Notification",
     "NotifyError",
     "alert_state",
-    "changes",
     "parse_target",
     "parse_targets",
     "sign",

@@ -1,4 +1,4 @@
-"""What Alertmanager is sent: the alerts of its API, version 2.
+"""Payloads for Alertmanager: the alerts of version 2 of its API.
 
 https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml (postableAlerts)
 """
@@ -27,11 +27,11 @@ __all__ = ["changed_alerts", "firing_alert"]
 ALERT_NAME = "LatentwatchAlert"
 
 VALIDITY_IN_RESENDS = 2
-"""An alert lives for two intervals: one that is late, or lost, does not resolve it."""
+"""An alert stays valid for two intervals, so a late or lost resend does not resolve it."""
 
 
 def firing_alert(state: AlertState, now: float, resend_seconds: float) -> dict[str, Any]:
-    """An alert that Alertmanager keeps until `now` and twice the interval.
+    """An alert that expires two intervals after `now` unless it is sent again.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def firing_alert(state: AlertState, now: float, resend_seconds: float) -> dict[s
     now : float
         Seconds since 1970.
     resend_seconds : float
-        After so long it is sent again.
+        Interval at which it is sent again.
     """
     return _alert(state, state.severity, now + VALIDITY_IN_RESENDS * resend_seconds)
 
@@ -47,10 +47,10 @@ def firing_alert(state: AlertState, now: float, resend_seconds: float) -> dict[s
 def changed_alerts(
     notification: Notification, now: float, resend_seconds: float
 ) -> list[dict[str, Any]]:
-    """What to post for a change.
+    """The alerts to post for a change.
 
-    Alertmanager knows an alert by its labels, and severity is one of them, since routes go by
-    it: when it changes, the alert of the former severity ends and another one begins.
+    Alertmanager identifies an alert by its labels, and severity is a label because routes depend
+    on it. When it changes, the alert with the old severity ends and a new one begins.
     """
     state, before = notification.state, notification.previous
     posted = []
@@ -65,7 +65,7 @@ def changed_alerts(
 
 def _alert(state: AlertState, severity: str, ends: float) -> dict[str, Any]:
     data = state.data
-    # labels are what never changes in the life of an alert, and the severity
+    # apart from the severity, labels never change in the life of an alert
     labels = {
         "alertname": ALERT_NAME,
         "alert_id": state.id,
@@ -75,7 +75,7 @@ def _alert(state: AlertState, severity: str, ends: float) -> dict[str, Any]:
         "partition": str(data.get("partition")),
     }
     if is_about_client(data):
-        # the pattern of a window may change from one confirmation to the next, this one does not
+        # a window's pattern may change between confirmations, so only this one can be a label
         labels["pattern"] = EXTRACTION
     annotations = {
         "summary": f"{model_name(state)}: {pattern(state)}",
@@ -101,7 +101,7 @@ def _window_annotations(state: AlertState) -> dict[str, str]:
 
 
 def _client_annotations(state: AlertState) -> dict[str, str]:
-    # who it is never becomes a label: clients may call themselves anything
+    # the name is never a label: clients choose it freely
     return {
         "description": client_summary(state.data),
         "client": client_name(state.data),
@@ -110,7 +110,7 @@ def _client_annotations(state: AlertState) -> dict[str, str]:
 
 
 def _begin(data: Any, ends: float) -> str:
-    """When it fired; before its end, for event time may run ahead of the clock."""
+    """When it fired, but never after its end: event time may run ahead of the clock."""
     end = _rfc3339(ends)
     return min(str(data.get("fired_at") or end), end)
 

@@ -1,4 +1,4 @@
-"""When people are told: once for each change of an alert's status or severity."""
+"""When to notify: once for each change of an alert's status or severity."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
-__all__ = ["AlertState", "Book", "Notification", "alert_state", "changes"]
+__all__ = ["AlertState", "Announced", "Notification", "alert_state"]
 
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """One state of an alert, as the alerts topic has it.
+    """One state of an alert, as published in the alerts topic.
 
     Parameters
     ----------
@@ -24,11 +24,11 @@ class AlertState:
     severity : str
         ``"warning"`` or ``"critical"``.
     last_seen_at : str
-        RFC 3339, UTC, nine digits of a second: the order of the text is the order of time.
+        RFC 3339 in UTC with nanoseconds, so that text sorts in the order of time.
     data : mapping
         The data of the CloudEvent.
     traceparent : str, optional
-        W3C trace parent of the span that sent it, from a worker with traces.
+        W3C trace parent of the span that published it, if the worker has tracing enabled.
     """
 
     id: str
@@ -40,32 +40,32 @@ class AlertState:
 
     @property
     def moment(self) -> tuple[str, bool]:
-        """Place in the life of the alert; its end is the last of all at one time."""
+        """Position in the alert's life; of two states at one time, the resolved one is later."""
         return self.last_seen_at, self.status == "resolved"
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What people are told: the new state of an alert, and the one that they were told before."""
+    """A change to report: the new state of an alert, and the one reported before it."""
 
     state: AlertState
     previous: AlertState | None = None
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every delivery of one change: who gets it twice may drop the second."""
+        """Identical for every delivery of one change, so that receivers can drop duplicates."""
         return f"{self.state.id}/{self.state.status}/{self.state.severity}"
 
 
 def alert_state(
     value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
 ) -> AlertState | None:
-    """The state that a record of the alerts topic holds; None for a deleted alert.
+    """The state in a record of the alerts topic; None for a tombstone.
 
     Raises
     ------
     ValueError
-        If the record is no CloudEvent of an alert.
+        If the record is not a CloudEvent about an alert.
 
     Examples
     --------
@@ -78,9 +78,9 @@ def alert_state(
         data = orjson.loads(value)["data"]
         id_, *fields = (data[name] for name in ("id", "status", "severity", "last_seen_at"))
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"no event of an alert ({error!r})") from error
+        raise ValueError(f"not an alert event ({error!r})") from error
     if not all(isinstance(field, str) for field in (id_, *fields)):
-        raise ValueError("no event of an alert: id, status, severity, last_seen_at must be text")
+        raise ValueError("not an alert event: id, status, severity, last_seen_at must be text")
     status, severity, last_seen_at = fields
     trace = traceparent_of(headers)
     return AlertState(id_, status, severity, last_seen_at, data, trace)
@@ -90,46 +90,42 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def traceparent_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
-    """The trace parent among the headers of a record; one that is malformed does not count."""
+    """The trace parent in the headers of a record; None if it is missing or malformed."""
     raw = dict(headers).get("traceparent")
     return raw.decode() if raw is not None and _TRACEPARENT.fullmatch(raw) else None
 
 
-def changes(previous: AlertState | None, state: AlertState) -> Notification | None:
-    """What to tell of a state, given the newest one before it; None if there is nothing new.
-
-    A confirmation tells nothing new. Neither does a state older than `previous`: a worker that
-    starts again may publish once more what it had published before. The end of an alert whose
-    beginning is not known is told: somebody was told of that beginning, and waits.
-    """
-    if previous is None:
-        return Notification(state)
-    if state.moment < previous.moment:
-        return None
-    if (state.status, state.severity) == (previous.status, previous.severity):
-        return None
-    return Notification(state, previous)
-
-
-class Book:
-    """The newest state by alert id that one target was told of."""
+class Announced:
+    """Tracks the latest state of each alert that one target has been notified of."""
 
     def __init__(self) -> None:
-        self._states: dict[str, AlertState] = {}
+        self._latest: dict[str, AlertState] = {}
 
-    def news(self, state: AlertState) -> Notification | None:
-        """What there is to tell of a state; it is not entered yet."""
-        return changes(self._states.get(state.id), state)
+    def pending(self, state: AlertState) -> Notification | None:
+        """The notification that a state calls for; None if it changes nothing.
 
-    def enter(self, state: AlertState) -> None:
-        """Take a state as told, unless a newer one was."""
-        previous = self._states.get(state.id)
+        A confirmation changes nothing. Neither does a state older than the latest one: a worker
+        that restarts may publish states again. The end of an alert whose beginning is unknown is
+        reported, because somebody may have been notified of that beginning and be waiting.
+        """
+        previous = self._latest.get(state.id)
+        if previous is None:
+            return Notification(state)
+        if state.moment < previous.moment:
+            return None
+        if (state.status, state.severity) == (previous.status, previous.severity):
+            return None
+        return Notification(state, previous)
+
+    def add(self, state: AlertState) -> None:
+        """Record that the target knows a state, unless it knows a newer one."""
+        previous = self._latest.get(state.id)
         if previous is None or state.moment >= previous.moment:
             over = state.status != "firing"
-            # of an alert that is over nothing more will be told: its id and its end are enough
-            self._states[state.id] = replace(state, data={}) if over else state
+            # an alert that is over is never sent again: its id and its end are enough
+            self._latest[state.id] = replace(state, data={}) if over else state
 
     @property
     def firing(self) -> list[AlertState]:
-        """Alerts that are firing, oldest entry first."""
-        return [state for state in self._states.values() if state.status == "firing"]
+        """Alerts that are firing, in the order in which they were first added."""
+        return [state for state in self._latest.values() if state.status == "firing"]

@@ -1,9 +1,9 @@
-"""One target and the alerts topic: what it was told, what is next, and where it stands.
+"""Follows the alerts topic for one target, and remembers what the target was notified of.
 
-Each target has a consumer group of its own, so each goes at its own pace. An offset is committed
-when the notification was delivered, never before: what a process that ended did not deliver, the
-next one does. What the target was told before is read from the topic itself, up to the committed
-offset: the topic is compacted, and short.
+Each target has its own consumer group, so a slow target does not delay the others. An offset is
+committed only after its notification was delivered, so a restarted process delivers whatever is
+still pending. What the target already knows is read from the topic itself, up to the committed
+offset; the topic is compacted and therefore short.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from latentwatch.stream.kafka.topics import partition_count
-from latentwatch.stream.notify.change import AlertState, Book, alert_state
-from latentwatch.stream.notify.errors import DeliveryError
+from latentwatch.stream.notify.change import AlertState, Announced, alert_state
 from latentwatch.stream.notify.retry import Retry
-from latentwatch.stream.notify.targets import Target
+from latentwatch.stream.notify.targets import DeliveryError, Target
 from latentwatch.stream.settings import Settings
 
 __all__ = ["Follower", "first_of_firing", "group_id"]
@@ -27,39 +26,39 @@ __all__ = ["Follower", "first_of_firing", "group_id"]
 POLL_MS = 500
 
 COMMIT_AGAIN_SECONDS = 3600.0
-"""Kafka forgets the offsets of a group from which nothing came for days."""
+"""Kafka deletes the offsets of a group that has committed nothing for days."""
 
 
 def group_id(settings: Settings, target: str) -> str:
-    """Name of the consumer group of a target."""
+    """Consumer group of a target."""
     return f"{settings.application_id}-notify-{target}"
 
 
 class Follower:
-    """Tells one target of the changes in the alerts topic.
+    """Notifies one target of the changes in the alerts topic.
 
     Parameters
     ----------
     settings : Settings
     target : Target
     retry : Retry
-        Its pause says when to end.
+        Its pause reports when the process stops.
     """
 
     def __init__(self, settings: Settings, target: Target, retry: Retry) -> None:
         self._settings, self._target, self._retry = settings, target, retry
         self._topic = settings.topics().alerts
         self._log = structlog.get_logger("latentwatch.notify").bind(target=target.name)
-        self._book = Book()
+        self._announced = Announced()
         self._refresh_at = self._commit_at = time.monotonic()
 
     async def run(self) -> None:
-        """Tell until the process is to end.
+        """Notify until the process stops.
 
         Raises
         ------
         BrokerError, TopicError, KafkaError
-            No broker, no topic, or a broker that fails for long.
+            The broker is unreachable or keeps failing, or the topic does not exist.
         """
         places = [
             TopicPartition(self._topic, partition)
@@ -74,7 +73,7 @@ class Follower:
             consumer.assign(places)
             for place in places:
                 await self._begin(consumer, place)
-            self._log.info("following", topic=self._topic, firing=len(self._book.firing))
+            self._log.info("following", topic=self._topic, firing=len(self._announced.firing))
             await self._follow(consumer, places)
 
     async def _follow(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
@@ -88,38 +87,38 @@ class Follower:
             await self._commit_again(consumer, places)
 
     async def _begin(self, consumer: AIOKafkaConsumer, place: TopicPartition) -> None:
-        """Learn what was told, and go to where the target stands."""
+        """Load what the target already knows, and seek to its committed offset."""
         begin = (await consumer.beginning_offsets([place]))[place]
         end = (await consumer.end_offsets([place]))[place]
         stands = await consumer.committed(place)
         if stands is None or stands > end:
-            # committed before anything is told: what happens from here on is never lost
+            # committed before the first delivery, so that no later alert can be lost
             states = self._states(await _read(consumer, place, begin, end))
             stands = first_of_firing(states, end)
             await consumer.commit({place: stands})
         for _, state in self._states(await _read(consumer, place, begin, stands)):
-            self._book.enter(state)
+            self._announced.add(state)
         consumer.seek(place, max(begin, stands))
 
     async def _take(self, consumer: AIOKafkaConsumer, place: TopicPartition, record: Any) -> bool:
-        """Tell of a record if it is news; False if the process is to end before that is done."""
+        """Deliver what a record changes, if anything; False if the process stops before that."""
         state = self._state(record)
         if state is None:
             return True
-        notification = self._book.news(state)
+        notification = self._announced.pending(state)
         if notification is None:
-            self._book.enter(state)
+            self._announced.add(state)
             return True
         log = self._log.bind(alert=state.id, status=state.status, severity=state.severity)
-        if not await self._retry.until_delivered(lambda: self._target.tell(notification), log):
+        if not await self._retry.until_delivered(lambda: self._target.send(notification), log):
             return False
-        self._book.enter(state)
+        self._announced.add(state)
         await consumer.commit({place: record.offset + 1})
-        log.info("told")
+        log.info("notified")
         return True
 
     def _states(self, records: list[Any]) -> list[tuple[int, AlertState]]:
-        """Offsets and states of records, without those that are none."""
+        """Offsets and states of records, without those that are not alerts."""
         found = [(record.offset, self._state(record)) for record in records]
         return [(offset, state) for offset, state in found if state is not None]
 
@@ -128,7 +127,7 @@ class Follower:
             return alert_state(record.value, record.headers)
         except ValueError as error:
             self._log.warning(
-                "passed over a record that is no alert: see who else writes into the topic",
+                "skipped a record that is not an alert: check who else writes to this topic",
                 partition=record.partition,
                 offset=record.offset,
                 reason=str(error),
@@ -140,10 +139,10 @@ class Follower:
         if seconds is None or now < self._refresh_at:
             return
         try:
-            await self._target.refresh(self._book.firing)
+            await self._target.refresh(self._announced.firing)
             self._refresh_at = now + seconds
         except DeliveryError as error:
-            # early enough for what was sent last to be still valid
+            # soon enough that what was sent last is still valid
             self._refresh_at = now + seconds / 4
             self._log.warning("not refreshed", reason=str(error))
 
@@ -154,12 +153,12 @@ class Follower:
 
 
 def first_of_firing(states: Iterable[tuple[int, AlertState]], end: int) -> int:
-    """Where a new target begins: with the oldest alert that is still firing, or else at the end.
+    """Where a new target starts: at the oldest alert that is still firing, or else at the end.
 
     Parameters
     ----------
     states : iterable of (offset, state)
-        Of a partition, in order.
+        Of one partition, in order.
     end : int
         Offset after the last.
     """
@@ -175,10 +174,10 @@ def first_of_firing(states: Iterable[tuple[int, AlertState]], end: int) -> int:
 async def _read(
     consumer: AIOKafkaConsumer, place: TopicPartition, first: int, end: int
 ) -> list[Any]:
-    """Records of a partition from one offset on, before another."""
+    """Records of a partition from offset `first` up to, but not including, `end`."""
     consumer.seek(place, first)
     records: list[Any] = []
-    # compaction leaves gaps: the position tells the end, not the count
+    # compaction leaves gaps, so the position marks the end, not the number of records
     while first < end and await consumer.position(place) < end:
         for batch in (await consumer.getmany(place, timeout_ms=POLL_MS)).values():
             records += [record for record in batch if record.offset < end]

@@ -1,4 +1,4 @@
-"""Targets from their URLs."""
+"""Parses the URLs of targets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
 
-from latentwatch.stream.notify.errors import NotifyError
 from latentwatch.stream.notify.targets import (
     AlertmanagerTarget,
     AppriseTarget,
+    NotifyError,
     Target,
     WebhookTarget,
 )
@@ -27,18 +27,20 @@ SHORTEST_SECRET = 16
 def parse_targets(
     texts: Iterable[str], *, resend_seconds: float = 60.0, environ: Mapping[str, str] = os.environ
 ) -> list[Target]:
-    """The targets of several URLs.
+    """Targets for several URLs.
 
     Raises
     ------
     NotifyError
-        If one is malformed, or two have the same name. No message repeats a URL.
+        If a URL is malformed, or two targets have the same name. No message repeats a URL.
     """
     targets: dict[str, Target] = {}
     for text in texts:
         target = parse_target(text, resend_seconds=resend_seconds, environ=environ)
         if target.name in targets:
-            raise NotifyError(f"two targets are {target.name!r}: name each, as in NAME=URL")
+            raise NotifyError(
+                f"two targets have the name {target.name!r}: name each, as in NAME=URL"
+            )
         targets[target.name] = target
     return list(targets.values())
 
@@ -46,7 +48,7 @@ def parse_targets(
 def parse_target(
     text: str, *, resend_seconds: float = 60.0, environ: Mapping[str, str] = os.environ
 ) -> Target:
-    """The target of a URL, or of NAME=URL.
+    """The target for a URL, or for NAME=URL.
 
     Examples
     --------
@@ -58,8 +60,8 @@ def parse_target(
     found = _NAMED.fullmatch(text.strip())
     if found is None:
         raise NotifyError(
-            "a target is no URL: write for example alertmanager+http://localhost:9093, "
-            "webhook+https://host/path#env:SECRET, slack://..., or a name before it, NAME=URL"
+            "a target is not a URL: write for example alertmanager+http://localhost:9093, "
+            "webhook+https://host/path#env:SECRET or slack://..., with or without NAME= before it"
         )
     url = found["url"]
     name = found["name"] or _name(url)
@@ -73,24 +75,24 @@ def parse_target(
 
 
 def targets_in_file(path: Path) -> list[str]:
-    """The lines of a file of targets; empty ones, and those with # at their start, do not count.
+    """Lines of a file of targets, without empty lines and comments (#).
 
     Raises
     ------
     NotifyError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise NotifyError(
-            f"{path} cannot be read ({error}): one target a line is expected"
+            f"{path} cannot be read ({error}): it must have one target per line"
         ) from error
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def _name(url: str) -> str:
-    """A name that stays the same, and from which passwords cannot be guessed at any speed."""
+    """A stable name; scrypt makes guessing passwords from it slow."""
     kind = re.split(r"[+:]", url)[0]
     digest = hashlib.scrypt(url.encode(), salt=b"latentwatch notify", n=2**14, r=8, p=1, dklen=4)
     return f"{kind}-{digest.hex()}"
@@ -105,14 +107,14 @@ def _http(name: str, address: str) -> str:
         sound = False
     if not sound:
         raise NotifyError(
-            f"target {name!r}: after the + there must be http:// or https:// and a host, as in "
+            f"target {name!r}: the part after + must be http:// or https:// and a host, as in "
             "alertmanager+http://localhost:9093"
         )
     return address
 
 
 def _secret(name: str, place: str, environ: Mapping[str, str]) -> bytes:
-    """The secret of a webhook, from where the part of the URL after # says."""
+    """The secret of a webhook, from the place that the URL's fragment names."""
     kind, _, where = place.partition(":")
     if kind == "env" and where:
         secret = environ.get(where, "").encode()
@@ -120,13 +122,13 @@ def _secret(name: str, place: str, environ: Mapping[str, str]) -> bytes:
         secret = _secret_file(name, Path(where))
     else:
         raise NotifyError(
-            f"target {name!r}: a webhook is signed; say where its secret is with "
-            "#env:VARIABLE or #file:/path at the end of the URL"
+            f"target {name!r}: a webhook needs a signing secret; add #env:VARIABLE or #file:/path "
+            "to the end of the URL"
         )
     if len(secret) < SHORTEST_SECRET:
         raise NotifyError(
             f"target {name!r}: the secret in {place} is missing or shorter than "
-            f"{SHORTEST_SECRET} bytes; make one with `openssl rand -hex 32`"
+            f"{SHORTEST_SECRET} bytes; generate one with `openssl rand -hex 32`"
         )
     return secret
 

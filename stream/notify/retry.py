@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from latentwatch.stream.notify.errors import DeliveryError
+from latentwatch.stream.notify.targets import DeliveryError
 
 __all__ = ["Pause", "Retry", "delays"]
 
@@ -57,8 +57,8 @@ class Retry:
                 await attempt()
                 return True
             except DeliveryError as error:
-                told = log.error if waited >= TROUBLED_SECONDS else log.warning
-                told("not delivered", reason=str(error), next_try_seconds=round(delay, 1))
+                write = log.error if waited >= TROUBLED_SECONDS else log.warning
+                write("not delivered", reason=str(error), next_try_seconds=round(delay, 1))
             if await self.pause(delay):
                 return False
             waited += delay

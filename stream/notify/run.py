@@ -1,4 +1,4 @@
-"""Tells all targets, each at its own pace."""
+"""Runs one follower per target, each at its own pace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["notify", "pause_until"]
 
 
 def pause_until(stop: asyncio.Event) -> Pause:
-    """A pause that ends early, and says so, when an event is set."""
+    """A pause that ends early, and returns True, once an event is set."""
 
     async def pause(seconds: float) -> bool:
         if seconds > 0 and not stop.is_set():
@@ -33,14 +33,14 @@ def pause_until(stop: asyncio.Event) -> Pause:
 
 
 async def notify(settings: Settings, targets: Sequence[Target], rng: random.Random) -> None:
-    """Tell until SIGINT or SIGTERM; attempts that are under way are finished.
+    """Notify until SIGINT or SIGTERM; deliveries in progress are finished.
 
     Raises
     ------
     BrokerError
-        The broker failed; a new process goes on where this one was.
+        The broker failed; a new process continues where this one stopped.
     TopicError
-        There is no alerts topic.
+        The alerts topic does not exist.
     """
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -56,10 +56,10 @@ async def notify(settings: Settings, targets: Sequence[Target], rng: random.Rand
 
 
 def _explained(error: Exception, settings: Settings) -> Exception:
-    """The error that people read: one of ours, as far as it is known what to do."""
+    """The error to show: one of ours where we know what to do about it."""
     if isinstance(error, KafkaError):
         return BrokerError(
-            f"the broker at {settings.bootstrap_servers} failed ({error!r}): start again to go on "
-            "from what was told"
+            f"the broker at {settings.bootstrap_servers} failed ({error!r}): start again to "
+            "continue after the last delivered notification"
         )
     return error

@@ -1,8 +1,17 @@
-"""Who is told: Alertmanager, webhooks of one's own, and all that apprise knows."""
+"""Where notifications go: Alertmanager, signed webhooks, and everything that apprise supports.
+
+::
+
+    StreamError
+    └── NotifyError          a target is misconfigured
+        └── DeliveryError    a target did not accept a notification; it is retried
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import logging
 import time
 import warnings
@@ -12,36 +21,56 @@ from typing import Any, Protocol
 import aiohttp
 import orjson
 
+from latentwatch.stream.core.errors import StreamError
 from latentwatch.stream.notify import alertmanager
 from latentwatch.stream.notify.change import AlertState, Notification
-from latentwatch.stream.notify.errors import DeliveryError, NotifyError
-from latentwatch.stream.notify.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from latentwatch.stream.notify.text import body, markdown, title
 
-__all__ = ["AlertmanagerTarget", "AppriseTarget", "Target", "WebhookTarget"]
+__all__ = [
+    "SIGNATURE_HEADER",
+    "TIMESTAMP_HEADER",
+    "AlertmanagerTarget",
+    "AppriseTarget",
+    "DeliveryError",
+    "NotifyError",
+    "Target",
+    "WebhookTarget",
+    "sign",
+]
 
 TIMEOUT_SECONDS = 10.0
-"""A server that has not answered by then is taken for one that hangs."""
+"""A server that takes longer to respond counts as failed."""
 
 JSON = {"content-type": "application/json"}
 
+TIMESTAMP_HEADER = "latentwatch-timestamp"
+SIGNATURE_HEADER = "latentwatch-signature"
+
+
+class NotifyError(StreamError):
+    """A target is malformed, has no secret, or needs a package that is not installed."""
+
+
+class DeliveryError(NotifyError):
+    """A target refused a notification, timed out, or was unreachable. Contains no secret."""
+
 
 class Target(Protocol):
-    """One receiver of notifications. Its name, and its errors, hold no secret."""
+    """One receiver of notifications. Neither its name nor its errors contain secrets."""
 
     @property
     def name(self) -> str:
-        """What the logs and its consumer group call it."""
+        """Its name in logs and in its consumer group."""
 
     @property
     def refresh_seconds(self) -> float | None:
-        """After so long it has to be reminded of what is firing; None if never."""
+        """How often it needs a reminder of the firing alerts; None if never."""
 
-    async def tell(self, notification: Notification) -> None:
-        """Deliver; `DeliveryError` if it cannot be said that it arrived."""
+    async def send(self, notification: Notification) -> None:
+        """Deliver a notification; `DeliveryError` unless its arrival is confirmed."""
 
     async def refresh(self, firing: Sequence[AlertState]) -> None:
-        """Remind it of the alerts that are firing."""
+        """Send the firing alerts again."""
 
 
 class AlertmanagerTarget:
@@ -50,9 +79,9 @@ class AlertmanagerTarget:
     Parameters
     ----------
     name, url : str
-        The address without ``/api/v2/alerts``.
+        The URL without ``/api/v2/alerts``.
     resend_seconds : float
-        Alerts that are firing are sent again so often; after twice as long they expire.
+        Interval at which firing alerts are sent again; they expire after two of them.
     clock : callable
         Seconds since 1970.
     """
@@ -73,12 +102,12 @@ class AlertmanagerTarget:
     def __repr__(self) -> str:
         return f"AlertmanagerTarget({self.name!r})"
 
-    async def tell(self, notification: Notification) -> None:
-        """Post the alert; one whose severity changed ends under the former one."""
+    async def send(self, notification: Notification) -> None:
+        """Post the alert; if its severity changed, also end the one with the old severity."""
         await self._post(alertmanager.changed_alerts(notification, self._clock(), self._resend))
 
     async def refresh(self, firing: Sequence[AlertState]) -> None:
-        """Post all that is firing once more."""
+        """Post all firing alerts again."""
         now = self._clock()
         await self._post([alertmanager.firing_alert(s, now, self._resend) for s in firing])
 
@@ -88,13 +117,13 @@ class AlertmanagerTarget:
 
 
 class WebhookTarget:
-    """A web server that is sent signed JSON.
+    """A web server that receives signed JSON.
 
     Parameters
     ----------
     name, url : str
     secret : bytes
-        Key of the signatures.
+        Signing key.
     clock : callable
         Seconds since 1970.
     """
@@ -117,8 +146,8 @@ class WebhookTarget:
     def __repr__(self) -> str:
         return f"WebhookTarget({self.name!r})"
 
-    async def tell(self, notification: Notification) -> None:
-        """Post the change; its body is the same at every try, its time and signature are not."""
+    async def send(self, notification: Notification) -> None:
+        """Post the change; retries have the same body, but a new timestamp and signature."""
         content, now = webhook_body(notification), str(int(self._clock()))
         headers = {
             **JSON,
@@ -131,11 +160,33 @@ class WebhookTarget:
         await _post(self._url, content, headers, self._timeout)
 
     async def refresh(self, firing: Sequence[AlertState]) -> None:
-        """Nothing: a webhook is told of changes alone."""
+        """Do nothing: webhooks receive changes only."""
+
+
+def sign(secret: bytes, timestamp: str, body: bytes) -> str:
+    """Signature of a webhook: ``v1=`` and the HMAC-SHA256 (RFC 2104) in hexadecimal.
+
+    It covers the timestamp too, so that a captured request cannot be replayed later.
+
+    Parameters
+    ----------
+    secret : bytes
+    timestamp : str
+        Seconds since 1970, as in the header.
+    body : bytes
+        As sent, before any parsing.
+
+    Examples
+    --------
+    >>> sign(b"secret", "1767607360", b"{}")[:15]
+    'v1=2cb9a4dc501f'
+    """
+    digest = hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256)
+    return f"v1={digest.hexdigest()}"
 
 
 def webhook_body(notification: Notification) -> bytes:
-    """JSON: the words, the alert as the topic has it, and what was told before."""
+    """JSON with the texts, the alert as published in the topic, and the state reported before."""
     before = notification.previous
     return orjson.dumps(
         {
@@ -149,7 +200,7 @@ def webhook_body(notification: Notification) -> bytes:
 
 
 class AppriseTarget:
-    """A chat, a pager, a mailbox: whatever apprise knows the URL of.
+    """A chat, a pager, a mailbox: any service that apprise has a URL for.
 
     Parameters
     ----------
@@ -158,17 +209,17 @@ class AppriseTarget:
     Raises
     ------
     NotifyError
-        If apprise does not understand the URL; the message does not repeat it.
+        If apprise rejects the URL; the message does not repeat it.
     """
 
     refresh_seconds: float | None = None
 
     def __init__(self, name: str, url: str) -> None:
         self.name = name
-        # its messages may repeat parts of the URL, and those are passwords
+        # apprise logs parts of URLs, and URLs contain passwords
         logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
         with warnings.catch_warnings():
-            # apprise imports modules that Python is about to drop
+            # apprise imports modules that Python has deprecated
             warnings.simplefilter("ignore", DeprecationWarning)
             import apprise
 
@@ -176,15 +227,15 @@ class AppriseTarget:
             understood = self._apprise.add(url)
         if not understood:
             raise NotifyError(
-                f"target {name!r}: apprise does not understand the URL; look up its form at "
-                "https://github.com/caronc/apprise/wiki"
+                f"target {name!r}: apprise does not understand the URL; see "
+                "https://github.com/caronc/apprise/wiki for the form that the service needs"
             )
 
     def __repr__(self) -> str:
         return f"AppriseTarget({self.name!r})"
 
-    async def tell(self, notification: Notification) -> None:
-        """Deliver in a thread: apprise waits for its sockets."""
+    async def send(self, notification: Notification) -> None:
+        """Deliver in a thread, because apprise blocks on its sockets."""
         delivered = await asyncio.to_thread(
             self._apprise.notify,
             title=title(notification),
@@ -193,10 +244,12 @@ class AppriseTarget:
             notify_type=_notify_type(notification.state),
         )
         if not delivered:
-            raise DeliveryError("apprise could not deliver: see `apprise -vv` with this URL")
+            raise DeliveryError(
+                "apprise could not deliver: run `apprise -vv` with this URL to see why"
+            )
 
     async def refresh(self, firing: Sequence[AlertState]) -> None:
-        """Nothing: people are told of changes alone."""
+        """Do nothing: people receive changes only."""
 
 
 def _notify_type(state: AlertState) -> str:
@@ -206,27 +259,27 @@ def _notify_type(state: AlertState) -> str:
 
 
 async def _post(url: str, content: bytes, headers: Mapping[str, str], seconds: float) -> None:
-    """Post, and see that the answer is one of success.
+    """Post and require a status of 200 to 299.
 
-    Redirects are not followed: they would lead a signed body elsewhere, or turn it into a GET.
+    Redirects are not followed: they could send a signed body elsewhere, or turn it into a GET.
     """
     timeout = aiohttp.ClientTimeout(total=seconds)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, data=content, headers=headers, allow_redirects=False) as answer,
+            session.post(url, data=content, headers=headers, allow_redirects=False) as response,
         ):
-            status = answer.status
+            status = response.status
     except TimeoutError as error:
-        raise DeliveryError(f"no answer within {seconds:g} s") from error
+        raise DeliveryError(f"no response within {seconds:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        # the text of some errors has the URL in it, and that may be a secret
+        # some of these errors quote the URL, which may be a secret
         raise DeliveryError(f"{type(error).__name__}: {_reason(error)}") from None
     if not 200 <= status < 300:
-        raise DeliveryError(f"the server answered {status}")
+        raise DeliveryError(f"the server responded with status {status}")
 
 
 def _reason(error: Exception) -> str:
     number = getattr(error, "errno", None)
-    told = error.strerror if isinstance(error, OSError) else None
-    return told or (f"error {number}" if number else "the server cannot be reached")
+    text = error.strerror if isinstance(error, OSError) else None
+    return text or (f"error {number}" if number else "the server is unreachable")

@@ -1,4 +1,4 @@
-"""The words of a notification: a title, and a body as plain text or Markdown."""
+"""Texts of a notification: a title, and a body in plain text or Markdown."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from latentwatch.stream.notify.change import AlertState, Notification
 __all__ = ["EXTRACTION", "body", "is_about_client", "markdown", "summary", "title"]
 
 EXTRACTION = "extraction"
-"""The pattern of alerts about a client; all others are about a window of requests."""
+"""The pattern of alerts about a client; all other alerts are about a window of requests."""
 
 NAMED_REQUESTS = 5
-"""Requests named in a message; the alert itself has more."""
+"""Requests listed in a message; the alert itself lists more."""
 
 _ESCAPED = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>"})
 
 
 def title(notification: Notification) -> str:
-    """One line: what happened, to which model."""
+    """One line: what happened to which model."""
     state, before = notification.state, notification.previous
     what = state.status
     if before is not None and before.status == state.status:
@@ -28,18 +28,18 @@ def title(notification: Notification) -> str:
 
 
 def body(notification: Notification) -> str:
-    """Plain text."""
+    """The body in plain text."""
     return "\n".join(_lines(notification, lambda text: text, lambda text: text))
 
 
 def markdown(notification: Notification) -> str:
-    """The same as Markdown; names that services chose cannot become markup."""
+    """The body in Markdown; names chosen by producers are escaped."""
     lines = _lines(notification, lambda text: text.translate(_ESCAPED), code)
     return "  \n".join(lines)
 
 
 def code(text: str) -> str:
-    """Inline code of Markdown; backticks would end it.
+    """Inline code in Markdown; backticks in the text are replaced.
 
     Examples
     --------
@@ -50,30 +50,31 @@ def code(text: str) -> str:
 
 
 def model_name(state: AlertState) -> str:
-    """Model and version, such as resnet/7."""
+    """Model and version, such as ``resnet/7``."""
     return f"{one_line(state.data.get('model'))}/{one_line(state.data.get('version'))}"
 
 
 def pattern(state: AlertState) -> str:
-    """What kind of departure from the baseline it is."""
+    """What kind of departure from the baseline the alert reports."""
     if is_about_client(state.data):
-        # not who: a title cannot quote what a stranger calls himself
-        return "a client seems to copy the model"
-    return f"{one_line(state.data.get('pattern') or 'unusual')} requests"
+        # without the name: clients choose it, and a title has no way to quote it safely
+        return "possible model extraction"
+    named = one_line(state.data.get("pattern") or "unusual")
+    return "data drift" if named == "drift" else f"{named} requests"
 
 
 def is_about_client(data: Mapping[str, Any]) -> bool:
-    """Whether an alert is about one client's queries, and not about a window of requests."""
+    """Whether an alert is about one client's queries rather than a window of requests."""
     return data.get("pattern") == EXTRACTION
 
 
 def one_line(value: object) -> str:
-    """Text of a value without line breaks or control characters, however it came in."""
+    """A value as text, with line breaks and control characters replaced."""
     return "".join(c if c.isprintable() else " " for c in str(value))[:200]
 
 
 def summary(data: Mapping[str, Any]) -> str:
-    """What share of the window is contaminated, and by how much the score is past the threshold.
+    """Contamination of an alert's window, and its score against the threshold.
 
     Examples
     --------
@@ -90,46 +91,46 @@ def summary(data: Mapping[str, Any]) -> str:
 
 
 def client_name(data: Mapping[str, Any]) -> str:
-    """What the client of an alert calls himself."""
-    return one_line(data.get("client") or "of no known name")
+    """The name that an alert's client uses."""
+    return one_line(data.get("client") or "(unknown)")
 
 
 def client_summary(data: Mapping[str, Any], literal: Callable[[str], str] = str) -> str:
-    """What speaks against a client, whose name `literal` makes harmless.
+    """The evidence against a client; `literal` escapes the client's name.
 
     Examples
     --------
     >>> window = {"requests": 180, "first_event_time": "2026-01-05T12:03:00.000000000Z"}
     >>> data = {"client": "u7", "score": 14212.8, "threshold": 10000.0, "window": window}
-    >>> client_summary(data).partition(" since ")[0]
-    'Client u7 seems to copy the model: evidence 14,213 where 10,000 alarms, after 180 queries'
+    >>> client_summary(data).partition(", 180")[0]
+    'Client u7 appears to be extracting the model: evidence 14,213 (threshold 10,000)'
     """
     window = data.get("window") or {}
     evidence, threshold = _whole(data.get("score")), _whole(data.get("threshold"))
     return (
-        f"Client {literal(client_name(data))} seems to copy the model: evidence {evidence} where "
-        f"{threshold} alarms, after {_whole(window.get('requests'))} queries since "
+        f"Client {literal(client_name(data))} appears to be extracting the model: evidence "
+        f"{evidence} (threshold {threshold}), {_whole(window.get('requests'))} queries since "
         f"{one_line(window.get('first_event_time', 'an unknown time'))}"
     )
 
 
 def messages(data: Mapping[str, Any]) -> str:
-    """Where the requests of an alert are in the activations topic; empty if that is not known.
+    """Offsets of an alert's requests in the activations topic; empty if unknown.
 
     Examples
     --------
     >>> messages({"window": {"offsets": [{"partition": 0, "first": 25, "last": 93}]}})
-    'partition 0, messages 25 to 93'
+    'partition 0, offsets 25 to 93'
     """
     places = (data.get("window") or {}).get("offsets") or []
     return "; ".join(
-        f"partition {place.get('partition')}, messages {place.get('first')} to {place.get('last')}"
+        f"partition {place.get('partition')}, offsets {place.get('first')} to {place.get('last')}"
         for place in places
     )
 
 
 def suspects(state: AlertState) -> list[str]:
-    """Ids of the most suspicious requests, worst first."""
+    """Ids of the most suspicious requests, the most suspicious first."""
     listed = state.data.get("most_suspicious") or []
     return [one_line(found.get("request_id")) for found in listed[:NAMED_REQUESTS]]
 
@@ -147,13 +148,15 @@ def _lines(
         plain(f"Fired at {state.data.get('fired_at')}, last seen at {state.last_seen_at}"),
     ]
     if before is not None:
-        lines.append(plain(f"Before: {before.status}, severity {before.severity}"))
+        lines.append(plain(f"Previously: {before.status}, severity {before.severity}"))
     if named := suspects(state):
         lines.append("Most suspicious: " + ", ".join(literal(name) for name in named))
     if is_about_client(state.data):
         place = messages(state.data) or "the activations topic"
-        lines.append(plain(f"Look at this client's requests ({place}); limit or block the client"))
-    lines.append("Look into it: " + literal(f"latentwatch inspect {state.id[:12]}"))
+        lines.append(
+            plain(f"Review the client's requests ({place}), then limit or block the client")
+        )
+    lines.append("Investigate: " + literal(f"latentwatch inspect {state.id[:12]}"))
     return [*lines, f"Idempotency key: {literal(notification.idempotency_key)}"]
 
 

@@ -145,7 +145,7 @@ def told(parties: Parties, hook: Hook, log: Path) -> str:
         )
     deadline = time.monotonic() + 30.0
     try:
-        while b"told" not in log.read_bytes() and time.monotonic() < deadline:
+        while b"notified" not in log.read_bytes() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0, log.read_text()

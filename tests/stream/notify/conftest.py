@@ -1,4 +1,4 @@
-"""Alerts as a worker publishes them, and real web servers that behave badly on request."""
+"""Alerts as a worker publishes them, and real web servers that misbehave on request."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ CLIENT = "x`<!channel>\n\u202e# [a](http://b)"
 
 
 def about_client(**changes: Any) -> dict[str, Any]:
-    """What is different in an alert about a client who copies the model."""
+    """The fields that differ in an alert about a client that extracts the model."""
     offsets = [{"partition": 0, "first": 25, "last": 93}]
     begin = "2026-01-05T09:57:00.000000000Z"
     return {
@@ -58,7 +58,7 @@ def about_client(**changes: Any) -> dict[str, Any]:
 
 
 def state_of(*words: Any, **changes: Any) -> AlertState:
-    """The same, as it is read from the topic."""
+    """The same alert, as read from the topic."""
     headers = changes.pop("headers", [])
     state = alert_state(orjson.dumps({"data": alert_data(*words, **changes)}), headers)
     assert state is not None

@@ -6,9 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from latentwatch.stream.cli.notify import notify
-from latentwatch.stream.notify.errors import NotifyError
 from latentwatch.stream.notify.parse import parse_target, parse_targets, targets_in_file
-from latentwatch.stream.notify.targets import AlertmanagerTarget, AppriseTarget, WebhookTarget
+from latentwatch.stream.notify.targets import (
+    AlertmanagerTarget,
+    AppriseTarget,
+    NotifyError,
+    WebhookTarget,
+)
 
 SECRET = {"HOOK": "0123456789abcdef"}
 
@@ -36,22 +40,22 @@ def test_a_name_is_the_same_at_every_start_and_differs_between_urls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("t0ken", "a target is no URL"),
+        ("t0ken", "a target is not a URL"),
         ("nonsense://t0ken", "apprise does not understand"),
         ("slack://t0ken", "apprise does not understand"),
-        ("a=alertmanager+ftp://t0ken", "there must be http:// or https://"),
-        ("a=alertmanager+http:///t0ken", "there must be http:// or https://"),
-        ("a=webhook+http://host:port/t0ken#env:HOOK", "there must be http:// or https://"),
-        ("a=webhook+http://host/t0ken", "a webhook is signed"),
-        ("a=webhook+http://host/t0ken#hush", "a webhook is signed"),
+        ("a=alertmanager+ftp://t0ken", "must be http:// or https://"),
+        ("a=alertmanager+http:///t0ken", "must be http:// or https://"),
+        ("a=webhook+http://host:port/t0ken#env:HOOK", "must be http:// or https://"),
+        ("a=webhook+http://host/t0ken", "a webhook needs a signing secret"),
+        ("a=webhook+http://host/t0ken#hush", "a webhook needs a signing secret"),
         ("a=webhook+http://host/t0ken#env:OTHER", "missing or shorter than 16 bytes"),
         ("a=webhook+http://host/t0ken#file:/no/such", "'a': /no/such cannot be read"),
     ],
 )
-def test_a_url_that_cannot_be_right_is_refused_and_not_repeated(text: str, told: str) -> None:
-    with pytest.raises(NotifyError, match=told) as caught:
+def test_a_url_that_cannot_be_right_is_refused_and_not_repeated(text: str, message: str) -> None:
+    with pytest.raises(NotifyError, match=message) as caught:
         parse_target(text, environ=SECRET)
     assert "t0ken" not in str(caught.value)
 
@@ -61,16 +65,16 @@ def test_two_targets_need_two_names() -> None:
         parse_targets(["json://host/a", "json://host/a"])
 
 
-def test_a_file_has_a_target_a_line(tmp_path: Path) -> None:
+def test_a_file_has_one_target_per_line(tmp_path: Path) -> None:
     path = tmp_path / "targets"
     path.write_text("# on call\njson://host/a\n\n  b=json://host/b  \n")
     assert targets_in_file(path) == ["json://host/a", "b=json://host/b"]
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(NotifyError, match="one target a line"):
+    with pytest.raises(NotifyError, match="one target per line"):
         targets_in_file(path)
 
 
-def test_somebody_has_to_be_told() -> None:
+def test_a_target_is_required() -> None:
     outcome = CliRunner().invoke(notify, [])
     assert outcome.exit_code == 2
     assert "name a target with --to or --to-file" in outcome.output

@@ -1,4 +1,4 @@
-"""What fails is tried again, after ever longer pauses, until it works or the process ends."""
+"""Failed deliveries are retried after growing pauses, until one succeeds or the process stops."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ def test_delays_double_up_to_a_bound_and_chance_shortens_them() -> None:
 
 
 class Pauses:
-    """Notes what it is asked to wait; says from one pause on that the process is to end."""
+    """Records the pauses; reports after `most` of them that the process stops."""
 
     def __init__(self, most: int = 99) -> None:
         self.seconds: list[float] = []
@@ -40,12 +40,12 @@ def deliver(server: Any, pauses: Pauses, notification: Notification) -> tuple[bo
     target = WebhookTarget("hook", f"http://{server.address}", b"secret", timeout_seconds=0.3)
     retry = Retry(pauses, random.Random(1))
     with capture_logs() as logs:
-        attempt = lambda: target.tell(notification)  # noqa: E731
+        attempt = lambda: target.send(notification)  # noqa: E731
         delivered = asyncio.run(retry.until_delivered(attempt, structlog.get_logger()))
     return delivered, logs
 
 
-def test_a_server_that_fails_and_hangs_is_told_in_the_end(
+def test_a_server_that_fails_and_hangs_is_notified_in_the_end(
     server: Any, state: Callable[..., AlertState]
 ) -> None:
     server.answers = [500, "hang", 503]
@@ -56,9 +56,9 @@ def test_a_server_that_fails_and_hangs_is_told_in_the_end(
     assert len({received.body for received in server.received}) == 1
     assert pauses.seconds == list(islice(delays(random.Random(1)), 3))
     assert [log["reason"] for log in logs] == [
-        "the server answered 500",
-        "no answer within 0.3 s",
-        "the server answered 503",
+        "the server responded with status 500",
+        "no response within 0.3 s",
+        "the server responded with status 503",
     ]
 
 
@@ -71,9 +71,7 @@ def test_long_trouble_is_logged_as_an_error(server: Any, state: Callable[..., Al
     assert set(levels) == {"warning", "error"}
 
 
-def test_a_process_that_is_to_end_does_not_try_again(
-    server: Any, state: Callable[..., AlertState]
-) -> None:
+def test_a_process_that_stops_does_not_retry(server: Any, state: Callable[..., AlertState]) -> None:
     server.answers = [500] * 9
     delivered, _ = deliver(server, Pauses(most=2), Notification(state()))
     assert not delivered
@@ -81,7 +79,7 @@ def test_a_process_that_is_to_end_does_not_try_again(
 
 
 @pytest.mark.timeout(5)
-def test_a_pause_ends_as_soon_as_the_process_is_to_end() -> None:
+def test_a_pause_ends_as_soon_as_the_process_stops() -> None:
     async def scenario() -> list[bool]:
         stop = asyncio.Event()
         pause = pause_until(stop)

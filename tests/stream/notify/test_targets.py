@@ -12,11 +12,11 @@ import pytest
 
 from latentwatch.stream.notify.alertmanager import firing_alert
 from latentwatch.stream.notify.change import AlertState, Notification
-from latentwatch.stream.notify.errors import DeliveryError
 from latentwatch.stream.notify.parse import parse_target
 from latentwatch.stream.notify.targets import (
     AlertmanagerTarget,
     AppriseTarget,
+    DeliveryError,
     Target,
     WebhookTarget,
 )
@@ -40,12 +40,12 @@ def alertmanager(server: Any) -> AlertmanagerTarget:
     )
 
 
-def tell(target: Target, notification: Notification) -> None:
-    asyncio.run(target.tell(notification))
+def send(target: Target, notification: Notification) -> None:
+    asyncio.run(target.send(notification))
 
 
 def is_genuine() -> Callable[..., bool]:
-    """The function that docs/subscribers.md gives to receivers."""
+    """The function in docs/subscribers.md that checks signatures."""
     blocks = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
     (code,) = [block for block in blocks if "def is_genuine" in block]
     names: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def is_genuine() -> Callable[..., bool]:
 
 
 def test_a_webhook_is_sent_the_alert_and_the_words(server: Any, state: MakeState) -> None:
-    tell(webhook(server), Notification(state(severity="critical"), state()))
+    send(webhook(server), Notification(state(severity="critical"), state()))
     (received,) = server.received
     content = orjson.loads(received.body)
     assert received.path == "/pa-th"
@@ -69,7 +69,7 @@ def test_a_webhook_is_sent_the_alert_and_the_words(server: Any, state: MakeState
 def test_the_trace_of_an_alert_is_passed_on(server: Any, state: MakeState) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     for headers in ([("traceparent", trace.encode())], [("traceparent", b"x\r\ny: z")], []):
-        tell(webhook(server), Notification(state(headers=headers)))
+        send(webhook(server), Notification(state(headers=headers)))
 
     assert [got.headers.get("traceparent") for got in server.received] == [trace, None, None]
     alert = firing_alert(state(headers=[("traceparent", trace.encode())]), NOW, 60)
@@ -78,7 +78,7 @@ def test_the_trace_of_an_alert_is_passed_on(server: Any, state: MakeState) -> No
 
 
 def test_the_check_of_the_docs_takes_genuine_webhooks_alone(server: Any, state: MakeState) -> None:
-    tell(webhook(server), Notification(state()))
+    send(webhook(server), Notification(state()))
     (received,) = server.received
     check, headers, body = is_genuine(), received.headers, received.body
     later = headers | {"latentwatch-timestamp": str(int(NOW) + 1)}
@@ -90,39 +90,39 @@ def test_the_check_of_the_docs_takes_genuine_webhooks_alone(server: Any, state: 
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
-        (500, "the server answered 500"),
-        (400, "the server answered 400"),
-        (302, "the server answered 302"),
-        ("hang", "no answer within 0.3 s"),
+        (500, "the server responded with status 500"),
+        (400, "the server responded with status 400"),
+        (302, "the server responded with status 302"),
+        ("hang", "no response within 0.3 s"),
     ],
 )
 @pytest.mark.parametrize("make", [webhook, alertmanager])
 def test_any_answer_but_success_is_a_failure(
-    server: Any, state: MakeState, make: Any, answer: Any, told: str
+    server: Any, state: MakeState, make: Any, answer: Any, message: str
 ) -> None:
     server.answers = [answer]
-    with pytest.raises(DeliveryError, match=told):
-        tell(make(server), Notification(state()))
+    with pytest.raises(DeliveryError, match=message):
+        send(make(server), Notification(state()))
     assert len(server.received) == 1
 
 
-def test_alertmanager_is_told_and_reminded(server: Any, state: MakeState) -> None:
+def test_alertmanager_is_notified_and_refreshed(server: Any, state: MakeState) -> None:
     target = alertmanager(server)
-    tell(target, Notification(state()))
+    send(target, Notification(state()))
     asyncio.run(target.refresh([state(), state("other")]))
     asyncio.run(target.refresh([]))
-    told, reminded = (orjson.loads(received.body) for received in server.received)
+    first, refreshed = (orjson.loads(received.body) for received in server.received)
     assert {received.path for received in server.received} == {"/api/v2/alerts"}
-    assert told == reminded[:1]
-    assert [alert["labels"]["alert_id"] for alert in reminded] == ["f69680d32f1df1bb", "other"]
+    assert first == refreshed[:1]
+    assert [alert["labels"]["alert_id"] for alert in refreshed] == ["f69680d32f1df1bb", "other"]
 
 
 def test_apprise_delivers_title_text_and_weight(server: Any, state: MakeState) -> None:
     target = AppriseTarget("chat", f"json://{server.address}/chat")
-    tell(target, Notification(state(severity="critical")))
-    tell(target, Notification(state(status="resolved"), state()))
+    send(target, Notification(state(severity="critical")))
+    send(target, Notification(state(status="resolved"), state()))
     first, second = (orjson.loads(received.body) for received in server.received)
     assert (first["type"], second["type"]) == ("failure", "success")
     assert first["title"] == "[critical] resnet/7: adversarial requests, firing"
@@ -132,7 +132,7 @@ def test_apprise_delivers_title_text_and_weight(server: Any, state: MakeState) -
 def test_what_apprise_could_not_deliver_is_a_failure(server: Any, state: MakeState) -> None:
     server.answers = [500]
     with pytest.raises(DeliveryError, match="apprise could not deliver"):
-        tell(AppriseTarget("chat", f"json://{server.address}/chat"), Notification(state()))
+        send(AppriseTarget("chat", f"json://{server.address}/chat"), Notification(state()))
 
 
 def closed_port() -> int:
@@ -150,7 +150,7 @@ def test_no_error_no_log_and_no_name_holds_a_secret(
     url += "#env:HOOK" if kind.startswith("webhook") else ""
     target = parse_target(url, environ={"HOOK": "hush" * 8})
     with caplog.at_level("DEBUG"), pytest.raises(DeliveryError) as caught:
-        tell(target, Notification(state()))
+        send(target, Notification(state()))
     said = f"{caught.value}{caught.value.__cause__}{target!r}{target.name}{caplog.text}"
     said += "".join(capfd.readouterr())
     assert not [secret for secret in ("p4ssword", "t0ken", "hush") if secret in said]

@@ -1,4 +1,4 @@
-"""What people read, and what Alertmanager gets."""
+"""The texts that people read, and the payloads for Alertmanager."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +13,7 @@ MakeState = Callable[..., AlertState]
 NOW = datetime.fromisoformat("2026-01-05T10:05:00Z").timestamp()
 
 
-def test_a_message_says_what_somebody_on_call_has_to_know(state: MakeState) -> None:
+def test_a_message_says_what_an_engineer_on_call_needs_to_know(state: MakeState) -> None:
     notification = Notification(state(severity="critical"))
     assert title(notification) == "[critical] resnet/7: adversarial requests, firing"
     assert body(notification).splitlines() == [
@@ -22,7 +22,7 @@ def test_a_message_says_what_somebody_on_call_has_to_know(state: MakeState) -> N
         "Contamination: 21.9% of 64 requests (at least 1.2%); score 9.28, threshold 7.47",
         "Fired at 2026-01-05T10:00:00.828882294Z, last seen at 2026-01-05T10:00:40.828882294Z",
         "Most suspicious: signs-0, signs-1, signs-2, signs-3, signs-4",
-        "Look into it: latentwatch inspect f69680d32f1d",
+        "Investigate: latentwatch inspect f69680d32f1d",
         "Idempotency key: f69680d32f1df1bb/firing/critical",
     ]
 
@@ -30,10 +30,10 @@ def test_a_message_says_what_somebody_on_call_has_to_know(state: MakeState) -> N
 def test_a_change_of_severity_says_what_it_was_before(state: MakeState) -> None:
     notification = Notification(state(severity="critical"), state())
     assert title(notification) == "[critical] resnet/7: adversarial requests, now critical"
-    assert "Before: firing, severity warning" in body(notification)
+    assert "Previously: firing, severity warning" in body(notification)
 
 
-def test_names_that_services_chose_cannot_become_markup(state: MakeState) -> None:
+def test_names_chosen_by_services_cannot_become_markup(state: MakeState) -> None:
     requests = [{"request_id": "x`<!channel>\n# [a](http://b)"}]
     text = markdown(Notification(state(model="<!here> *m*", most_suspicious=requests)))
     assert "`x'<!channel> # [a](http://b)`" in text
@@ -42,30 +42,30 @@ def test_names_that_services_chose_cannot_become_markup(state: MakeState) -> Non
 
 def test_a_message_about_a_client_says_who_and_what_to_do(state: MakeState) -> None:
     notification = Notification(state(**about_client(client="u7")))
-    assert title(notification) == "[warning] resnet/7: a client seems to copy the model, firing"
+    assert title(notification) == "[warning] resnet/7: possible model extraction, firing"
     assert body(notification).splitlines() == [
         "Model resnet/7, partition 0",
         "Alert f69680d32f1df1bb: firing, severity warning",
-        "Client u7 seems to copy the model: evidence 14,213 where 10,000 alarms, after 180 queries "
-        "since 2026-01-05T09:57:00.000000000Z",
+        "Client u7 appears to be extracting the model: evidence 14,213 (threshold 10,000), "
+        "180 queries since 2026-01-05T09:57:00.000000000Z",
         "Fired at 2026-01-05T10:00:00.828882294Z, last seen at 2026-01-05T10:00:40.828882294Z",
-        "Look at this client's requests (partition 0, messages 25 to 93); limit or block the "
+        "Review the client's requests (partition 0, offsets 25 to 93), then limit or block the "
         "client",
-        "Look into it: latentwatch inspect f69680d32f1d",
+        "Investigate: latentwatch inspect f69680d32f1d",
         "Idempotency key: f69680d32f1df1bb/firing/warning",
     ]
 
 
-def test_a_client_cannot_become_markup_nor_stand_in_a_title(state: MakeState) -> None:
+def test_a_client_cannot_become_markup_nor_appear_in_a_title(state: MakeState) -> None:
     notification = Notification(state(**about_client()))
-    assert "Client `x'<!channel>  # [a](http://b)` seems" in markdown(notification)
+    assert "Client `x'<!channel>  # [a](http://b)` appears" in markdown(notification)
     assert "channel" not in title(notification)
     assert all(line.isprintable() for line in body(notification).splitlines())
 
 
-def test_a_client_of_no_name_is_told_of_all_the_same(state: MakeState) -> None:
+def test_an_alert_about_an_unnamed_client_is_reported_all_the_same(state: MakeState) -> None:
     bare = AlertState("abc", "firing", "warning", "", {"pattern": "extraction"})
-    assert "evidence unknown where unknown alarms" in body(Notification(bare))
+    assert "evidence unknown (threshold unknown)" in body(Notification(bare))
     assert changed_alerts(Notification(bare), NOW, 60)[0]["labels"]["pattern"] == "extraction"
 
 
@@ -94,15 +94,17 @@ def test_a_firing_alert_lives_for_two_resends(state: MakeState) -> None:
     }
 
 
-def test_a_client_is_told_to_alertmanager_and_is_no_label(state: MakeState) -> None:
+def test_a_client_is_an_annotation_for_alertmanager_not_a_label(state: MakeState) -> None:
     alert = firing_alert(state(**about_client(client="u7")), NOW, 30)
     assert alert["labels"]["pattern"] == "extraction"
     assert "u7" not in str(alert["labels"])
-    told = alert["annotations"]
-    assert (told["client"], told["messages"]) == ("u7", "partition 0, messages 25 to 93")
-    assert told["description"].startswith("Client u7 seems to copy the model: evidence 14,213")
-    assert told["inspect"].startswith("latentwatch inspect ")
-    assert "most_suspicious" not in told
+    notes = alert["annotations"]
+    assert (notes["client"], notes["messages"]) == ("u7", "partition 0, offsets 25 to 93")
+    assert notes["description"].startswith(
+        "Client u7 appears to be extracting the model: evidence 14,213"
+    )
+    assert notes["inspect"].startswith("latentwatch inspect ")
+    assert "most_suspicious" not in notes
 
 
 def test_a_resolved_alert_ends_now(state: MakeState) -> None:
@@ -122,7 +124,7 @@ def test_the_alert_of_the_former_severity_ends_when_it_changes(state: MakeState)
     assert (new["labels"]["severity"], seconds(new, "endsAt")) == ("critical", 60)
 
 
-def test_an_alert_of_the_future_still_begins_before_it_ends(state: MakeState) -> None:
+def test_an_alert_from_the_future_still_begins_before_it_ends(state: MakeState) -> None:
     ahead = state(fired_at="2030-01-01T00:00:00.000000000Z", status="resolved")
     (alert,) = changed_alerts(Notification(ahead), NOW, 30)
     assert alert["startsAt"] <= alert["endsAt"]
