@@ -93,7 +93,7 @@ PACKAGES: Mapping[str, str] = {
     "stream/replay": "pyarrow",
     "stream/importers": "pyarrow",
     "stream/investigate": "pyarrow jinja2 markupsafe matplotlib sklearn scipy",
-    "stream/notify": "aiohttp apprise",
+    "stream/notify": "aiohttp apprise tenacity",
     "stream/dashboard": "aiohttp fastapi starlette uvicorn prometheus_client pydantic",
     "stream/service": "faust mode torch",
     "stream/service/metrics": "prometheus_client",

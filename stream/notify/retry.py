@@ -1,4 +1,4 @@
-"""Tries again until it works: exponential back-off with jitter, and nothing is given up."""
+"""Retries a delivery until it succeeds: exponential back-off with jitter, and no giving up."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from latentwatch.stream.notify.targets import DeliveryError
 
 __all__ = ["Pause", "Retry", "delays"]
 
 Pause = Callable[[float], Awaitable[bool]]
-"""Waits so many seconds; True if the process is to end, at once when that becomes known."""
+"""Waits for some seconds; returns True, and at once, when the process is about to stop."""
 
 TROUBLED_SECONDS = 300.0
-"""Of waiting, after which failures are errors in the log, no longer warnings."""
+"""Of waiting, after which failures are logged as errors instead of warnings."""
 
 
 def delays(rng: random.Random, first: float = 1.0, most: float = 300.0) -> Iterator[float]:
-    """Seconds before the next tries: doubled each time, half of each left to chance.
+    """Seconds to wait before each retry: the bound doubles, and half of each delay is random.
 
-    Chance keeps many senders from coming back to a server together.
+    The random half keeps many senders from returning to a server at the same moment.
     """
     bound = first
     while True:
@@ -32,14 +33,14 @@ def delays(rng: random.Random, first: float = 1.0, most: float = 300.0) -> Itera
 
 @dataclass(frozen=True)
 class Retry:
-    """How one target is tried again.
+    """How deliveries to one target are retried.
 
     Parameters
     ----------
     pause : callable
     rng : random.Random
     first_seconds, most_seconds : float
-        Bounds of the first delay, and of all.
+        Bounds of the first delay, and of all delays.
     """
 
     pause: Pause
@@ -48,18 +49,32 @@ class Retry:
     most_seconds: float = 300.0
 
     async def until_delivered(
-        self, attempt: Callable[[], Awaitable[None]], log: structlog.typing.FilteringBoundLogger
+        self, deliver: Callable[[], Awaitable[None]], log: structlog.typing.FilteringBoundLogger
     ) -> bool:
-        """Attempt until there is no `DeliveryError`; False if the process is to end before."""
-        waited = 0.0
-        for delay in delays(self.rng, self.first_seconds, self.most_seconds):
-            try:
-                await attempt()
-                return True
-            except DeliveryError as error:
-                write = log.error if waited >= TROUBLED_SECONDS else log.warning
-                write("not delivered", reason=str(error), next_try_seconds=round(delay, 1))
-            if await self.pause(delay):
+        """Try until there is no `DeliveryError`; False if the process stops first."""
+        seconds = delays(self.rng, self.first_seconds, self.most_seconds)
+        stopping = False
+
+        async def pause(delay: float) -> None:
+            nonlocal stopping
+            stopping = await self.pause(delay)
+
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(DeliveryError),
+            wait=lambda _: next(seconds),
+            sleep=pause,
+            before_sleep=lambda state: _log_failure(state, log),
+        )
+        async for attempt in attempts:
+            if stopping:
                 return False
-            waited += delay
-        raise AssertionError("delays do not end")
+            with attempt:
+                await deliver()
+        return True
+
+
+def _log_failure(state: RetryCallState, log: structlog.typing.FilteringBoundLogger) -> None:
+    waited = state.idle_for - state.upcoming_sleep
+    write = log.error if waited >= TROUBLED_SECONDS else log.warning
+    reason = state.outcome.exception() if state.outcome else None
+    write("not delivered", reason=str(reason), next_try_seconds=round(state.upcoming_sleep, 1))
