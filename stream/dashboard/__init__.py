@@ -1,8 +1,8 @@
-"""The dashboard: what the output topics say, kept in one SQLite file and shown in a browser.
+"""The dashboard: the content of the output topics, kept in one SQLite file, shown in a browser.
 
-`follow` reads the topics, `records` checks what is in them, `store` keeps it and `history` reads it
-back; `workers` asks the workers how they are. `app` puts the pages together, `access`, `headers`
-and `pictures` keep strangers out, and `changes` tells open pages when to look again.
+`follow` reads the topics, `records` validates their records, `store` writes them to the history and
+`history` reads it. `workers` polls the workers and `lag` the consumer group. `app` and `api` serve
+the pages and the JSON API, `access` decides who may see them, and `changes` notifies open pages.
 """
 
 __all__: list[str] = []

@@ -18,12 +18,12 @@ from latentwatch.stream.dashboard.access import (
     COOKIE,
     SESSION_SECONDS,
     Access,
+    SafeHeaders,
     same,
     session_cookie,
 )
 from latentwatch.stream.dashboard.api import api
-from latentwatch.stream.dashboard.components import Parts
-from latentwatch.stream.dashboard.headers import SafeHeaders
+from latentwatch.stream.dashboard.components import Components
 from latentwatch.stream.dashboard.metrics import exposition
 from latentwatch.stream.dashboard.options import Options
 
@@ -36,12 +36,12 @@ TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 MOST_FORM_BYTES = 8192
 
 REFUSED_SECONDS = 0.3
-"""A wrong token is told late: guessing takes longer."""
+"""Delay before a wrong token is refused, to slow down guessing."""
 
 
-def make_app(parts: Parts) -> Callable[..., Any]:
-    """The ASGI application; `parts` need not run."""
-    # the pages that FastAPI would add load scripts from elsewhere
+def make_app(components: Components) -> Callable[..., Any]:
+    """The ASGI application; `components` need not be running."""
+    # FastAPI's own documentation pages would load scripts from other servers
     app = FastAPI(
         title="latentwatch dashboard",
         version=__version__,
@@ -51,28 +51,28 @@ def make_app(parts: Parts) -> Callable[..., Any]:
         redoc_url=None,
         openapi_tags=[{"name": "models"}, {"name": "alerts"}, {"name": "service"}],
     )
-    app.include_router(api(parts))
-    _add_probes(app, parts)
-    _add_pages(app, parts.options)
+    app.include_router(api(components))
+    _add_probes(app, components)
+    _add_pages(app, components.options)
     app.mount("/static", StaticFiles(directory=STATIC))
-    https = parts.options.tls_certificate is not None
-    return SafeHeaders(Access(app, parts.options), https)
+    https = components.options.tls_certificate is not None
+    return SafeHeaders(Access(app, components.options), https)
 
 
-def _add_probes(app: FastAPI, parts: Parts) -> None:
+def _add_probes(app: FastAPI, components: Components) -> None:
     @app.get("/livez", include_in_schema=False)
     async def livez() -> dict[str, Any]:
-        # whatever fails for good ends the process; the loop answers, so nothing stands still
-        return {"ok": True, "reason": "it answers"}
+        # a permanent failure ends the process, so a response means that the event loop is running
+        return {"ok": True, "reason": "the event loop is running"}
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> JSONResponse:
-        ready, reason = parts.follower.standing.ready
+        ready, reason = components.follower.progress.ready
         return JSONResponse({"ok": ready, "reason": reason}, 200 if ready else 503)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(exposition(parts), media_type=TEXT_FORMAT)
+        return Response(exposition(components), media_type=TEXT_FORMAT)
 
 
 def _add_pages(app: FastAPI, options: Options) -> None:
@@ -93,11 +93,11 @@ def _add_pages(app: FastAPI, options: Options) -> None:
 
     @app.post("/login", include_in_schema=False)
     async def login(request: Request) -> Response:
-        if not same(await _shown(request), options.token):
+        if not same(await _token_in_form(request), options.token):
             await asyncio.sleep(REFUSED_SECONDS)
             return FileResponse(STATIC / "login-refused.html", status_code=401)
-        entered = RedirectResponse("/", status_code=303)
-        entered.set_cookie(
+        response = RedirectResponse("/", status_code=303)
+        response.set_cookie(
             COOKIE,
             session_cookie(options.token, time.time()),
             max_age=SESSION_SECONDS,
@@ -105,17 +105,17 @@ def _add_pages(app: FastAPI, options: Options) -> None:
             samesite="strict",
             secure=request.url.scheme == "https",
         )
-        return entered
+        return response
 
     @app.post("/logout", include_in_schema=False)
     async def logout() -> Response:
-        left = RedirectResponse("/login", status_code=303)
-        left.delete_cookie(COOKIE, httponly=True, samesite="strict")
-        return left
+        response = RedirectResponse("/login", status_code=303)
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return response
 
 
-async def _shown(request: Request) -> str:
-    """The token in a form; empty if there is none."""
+async def _token_in_form(request: Request) -> str:
+    """The token in a submitted form; empty if there is none."""
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -1,6 +1,6 @@
-"""Tells open pages that something changed, by server-sent events; they then ask for it anew.
+"""Notifies open pages of changes by server-sent events; the pages then reload what changed.
 
-An event says what changed and no more, so that one that is lost, or comes twice, does no harm.
+An event only names what changed, so a lost or duplicate event does no harm.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ import secrets
 from collections.abc import AsyncIterator
 
 import orjson
+from fastapi.sse import format_sse_event
 
 __all__ = ["MOST_LISTENERS", "Changes"]
 
 MOST_LISTENERS = 200
 
 HEARTBEAT_SECONDS = 15.0
-"""Of silence, after which a line is sent: proxies hang up on connections that say nothing."""
+"""Of silence, after which a comment is sent: proxies close idle connections."""
 
 PAUSE_SECONDS = 0.5
-"""Between two events: a replay changes something thousands of times a second."""
+"""Between two events: a replay causes thousands of changes per second."""
 
 
 class Changes:
-    """Counts changes and wakes who listens; to be used from one event loop.
+    """Numbers changes and wakes the listeners. Use it from one event loop.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class Changes:
         self, heartbeat_seconds: float = HEARTBEAT_SECONDS, pause_seconds: float = PAUSE_SECONDS
     ) -> None:
         self._heartbeat, self._pause = heartbeat_seconds, pause_seconds
-        # numbers begin anew in every process: its name keeps them apart
+        # every process numbers from 0, so event ids contain a name for the process
         self._process = secrets.token_hex(4)
         self._number = 0
         self._newest: dict[str, int] = {}
@@ -42,8 +43,8 @@ class Changes:
         self._closed = False
         self.listeners = 0
 
-    def tell(self, *kinds: str) -> None:
-        """Something of these kinds changed: ``"alerts"``, ``"hours"``, ``"letters"``,
+    def publish(self, *kinds: str) -> None:
+        """Announce a change of these kinds: ``"alerts"``, ``"hours"``, ``"letters"``,
         ``"samples"``, ``"workers"`` or ``"status"``.
         """
         if not kinds:
@@ -53,43 +54,46 @@ class Changes:
         self._wake()
 
     def close(self) -> None:
-        """End all streams: a process that stops does not wait for its listeners."""
+        """End all streams, so that shutdown does not wait for listeners."""
         self._closed = True
         self._wake()
 
     async def stream(self, last_event_id: str | None) -> AsyncIterator[bytes]:
-        """Events in the format of ``text/event-stream``.
+        """Events in the format ``text/event-stream``.
 
         Parameters
         ----------
         last_event_id : str or None
-            What the browser saw last: it is told at once what changed since then.
+            The last event that the browser saw. Everything that changed since is sent at once.
         """
         seen = self._since(last_event_id)
         self.listeners += 1
         try:
-            yield b"retry: 2000\n\n"
+            yield format_sse_event(retry=2000)
             while not self._closed:
                 changed = self._changed
-                if news := [kind for kind, number in self._newest.items() if number > seen]:
+                if kinds := [kind for kind, number in self._newest.items() if number > seen]:
                     seen = self._number
-                    yield self._event(news)
+                    yield self._event(kinds)
                     await asyncio.sleep(self._pause)
                 elif not await _within(changed, self._heartbeat):
-                    yield b": still here\n\n"
+                    yield format_sse_event(comment="still here")
         finally:
             self.listeners -= 1
 
     def _since(self, last_event_id: str | None) -> int:
-        """Number from which on a listener wants to know; a new page fetches everything anyway."""
+        """The last change that a listener knows of; a new page has just loaded everything."""
         process, _, number = (last_event_id or "").partition("-")
         if not last_event_id:
             return self._number
         return int(number) if process == self._process and number.isdecimal() else -1
 
     def _event(self, kinds: list[str]) -> bytes:
-        data = orjson.dumps({"changed": sorted(kinds)}).decode()
-        return f"id: {self._process}-{self._number}\nevent: changed\ndata: {data}\n\n".encode()
+        return format_sse_event(
+            id=f"{self._process}-{self._number}",
+            event="changed",
+            data_str=orjson.dumps({"changed": sorted(kinds)}).decode(),
+        )
 
     def _wake(self) -> None:
         self._changed.set()

@@ -1,4 +1,4 @@
-"""The parts of a dashboard, made together and run together."""
+"""The components of a dashboard, built together and run together."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from latentwatch.stream.dashboard.workers import Workers
 from latentwatch.stream.investigate.pictures import InputPictures
 from latentwatch.stream.settings import Settings
 
-__all__ = ["Parts"]
+__all__ = ["Components"]
 
 LAG_SECONDS = 2.0
-"""The least between two looks at the lag: it is asked of the whole group."""
+"""Shortest interval at which the lag is polled, because it queries the whole group."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Everything that pages ask.
+class Components:
+    """Everything that the pages query.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class Parts:
     pictures: InputPictures
 
     @classmethod
-    def make(cls, settings: Settings, options: Options, store: Store) -> Parts:
-        """Put the parts together; nothing runs yet."""
+    def make(cls, settings: Settings, options: Options, store: Store) -> Components:
+        """Build the components without starting them."""
         changes = Changes()
         every = options.sample_seconds
         return cls(
@@ -63,7 +63,7 @@ class Parts:
         )
 
     async def run(self) -> None:
-        """Read topics and ask workers until cancelled, or until one of it fails for good."""
+        """Read topics and poll workers until cancelled, or until one of them fails permanently."""
         async with asyncio.TaskGroup() as group:
-            for part in (self.follower, self.workers, self.lag):
-                group.create_task(part.run())
+            for component in (self.follower, self.workers, self.lag):
+                group.create_task(component.run())

@@ -1,4 +1,4 @@
-"""Reads what a worker says in Prometheus' text format."""
+"""Parses the metrics of a worker, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Lane = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What one answer holds.
+    """The figures in one response.
 
     Parameters
     ----------
     version : str
-        Of the worker's software.
+        Version of the worker's software.
     lags : dict of partition to int
-        Messages that wait.
+        Messages not yet processed.
     waiting_seconds : float
-        How long they have waited, and none was processed.
+        How long messages have been waiting without any being processed.
     rows, dead_letters : int
-        Requests taken and messages refused since the worker started.
+        Requests processed and messages refused since the worker started.
     samples : list of Sample
-        The newest windows.
+        The latest windows.
     """
 
     version: str = ""
@@ -40,18 +40,18 @@ class WorkerReport:
 
 
 def read_exposition(text: str, now: float) -> WorkerReport:
-    """The figures of a worker.
+    """Parse the figures of a worker.
 
     Parameters
     ----------
     text : str
     now : float
-        Seconds since 1970, when it was asked: event times are told by their age.
+        Time of the request in seconds since 1970; metrics give event times as ages.
 
     Raises
     ------
     ValueError
-        If it is no such text.
+        If the text is not in this format.
     """
     values: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(text):

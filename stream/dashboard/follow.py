@@ -1,4 +1,4 @@
-"""Reads the output topics into the history, from where the history ends."""
+"""Reads the output topics into the history, starting where the history ends."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from latentwatch.stream.dashboard.store import Place, Store
 from latentwatch.stream.kafka.topics import partition_counts
 from latentwatch.stream.settings import Settings
 
-__all__ = ["Follower", "Standing"]
+__all__ = ["Follower", "Progress"]
 
 POLL_MS = 300
 MOST_RECORDS = 2000
 
 LOOK_SECONDS = 2.0
-"""Between two looks at the ends of the topics: a client that only waits never fails."""
+"""Between two checks of the topics' ends; a consumer that only waits never notices a failure."""
 
 TOPICS_SECONDS = 10.0
-"""Between two looks for topics and partitions that are new."""
+"""Between two checks for new topics and partitions."""
 
 LOOK_PATIENCE_SECONDS = 5.0
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 15.0
@@ -45,19 +45,19 @@ KINDS = {
 
 
 @dataclass
-class Standing:
-    """Where the reading stands, for people and probes.
+class Progress:
+    """How far the follower has read, for people and probes.
 
     Parameters
     ----------
     trouble : str
-        Why nothing can be read now, and what to do; empty when all is well.
+        Why nothing can be read, and what to do; empty if all is well.
     missing : list of str
         Topics that do not exist yet.
     behind : int or None
-        Records that wait to be read; None before the first look.
+        Records still to be read; None before the first check.
     taken, passed_over : Counter
-        By role: records read, and those that were not what the topic is for.
+        By role: records read, and records skipped because they do not belong in their topic.
     """
 
     trouble: str = "connecting"
@@ -74,12 +74,12 @@ class Standing:
         if self.missing:
             return False, _missing(self.missing)
         if self.behind is None or self.behind > MOST_RECORDS:
-            return False, f"reading the past: {self.behind or 'some'} records wait"
+            return False, f"catching up: {self.behind or 'some'} records still to be read"
         return True, "up to date"
 
 
 class Follower:
-    """Reads four topics without a consumer group: the history says how far it came.
+    """Reads four topics without a consumer group; the history holds the offsets.
 
     Parameters
     ----------
@@ -103,10 +103,10 @@ class Follower:
         self._roles = {getattr(topics, role): role for role in ROLES}
         self._log = structlog.get_logger("latentwatch.dashboard")
         self._forget_at = 0.0
-        self.standing = Standing()
+        self.progress = Progress()
 
     async def run(self) -> None:
-        """Read until cancelled; a broker that is away is tried again for ever."""
+        """Read until cancelled; an unreachable broker is retried forever."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -119,13 +119,13 @@ class Follower:
                 pause = min(2 * pause, MOST_PAUSE_SECONDS)
 
     async def _session(self, counts: Mapping[str, int]) -> None:
-        """Read the topics that there are, until there are others."""
+        """Read the topics that exist, until that set changes."""
         missing = [topic for topic in self._roles if topic not in counts]
         self._is_well()
-        if missing and missing != self.standing.missing:
+        if missing and missing != self.progress.missing:
             self._log.warning(_missing(missing))
-        self.standing.missing = missing
-        self._changes.tell("status")
+        self.progress.missing = missing
+        self._changes.publish("status")
         places = [TopicPartition(topic, p) for topic, n in counts.items() for p in range(n)]
         if not places:
             await asyncio.sleep(LOOK_SECONDS)
@@ -148,8 +148,8 @@ class Follower:
             stands = known.get(Place(*place), begins[place])
             if stands > ends[place]:
                 self._log.warning(
-                    "the topic ends before the history does, so it was made anew: read from its "
-                    "beginning",
+                    "the topic is shorter than the history, so it has been recreated: reading it "
+                    "from the start",
                     topic=place.topic,
                     partition=place.partition,
                 )
@@ -178,19 +178,19 @@ class Follower:
             found = [self._parse(role, record) for record in records]
             parsed += [one for one in found if one is not None]
             places[Place(*place)] = records[-1].offset + 1
-            self.standing.taken[role] += len(records)
+            self.progress.taken[role] += len(records)
             kinds.add(KINDS[role])
         await asyncio.to_thread(self._store.take, parsed, places)
-        self._changes.tell(*kinds)
+        self._changes.publish(*kinds)
 
     def _parse(self, role: str, record: Any) -> Parsed | None:
         try:
             return parse(role, record)
         except ValueError as error:
-            self.standing.passed_over[role] += 1
+            self.progress.passed_over[role] += 1
             self._log.warning(
-                "passed over a record that is not what the topic is for: see who else writes "
-                "into it, or upgrade the dashboard with the worker",
+                "skipped a record that does not belong in this topic: check who else writes to it, "
+                "or upgrade the dashboard together with the worker",
                 topic=record.topic,
                 partition=record.partition,
                 offset=record.offset,
@@ -199,40 +199,40 @@ class Follower:
             return None
 
     async def _look(self, consumer: AIOKafkaConsumer) -> None:
-        """See that the broker is there, and how much waits."""
+        """Check that the broker responds, and how many records are still to be read."""
         places = consumer.assignment()
         async with asyncio.timeout(LOOK_PATIENCE_SECONDS):
             ends = await consumer.end_offsets(list(places))
             behind = sum([max(0, ends[p] - await consumer.position(p)) for p in places])
-        if behind != self.standing.behind:
-            self.standing.behind = behind
-            self._changes.tell("status")
+        if behind != self.progress.behind:
+            self.progress.behind = behind
+            self._changes.publish("status")
         if self._clock() >= self._forget_at:
             await asyncio.to_thread(self._store.forget, self._clock())
             self._forget_at = self._clock() + FORGET_SECONDS
 
     def _topics_seconds(self) -> float:
-        return LOOK_SECONDS if self.standing.missing else TOPICS_SECONDS
+        return LOOK_SECONDS if self.progress.missing else TOPICS_SECONDS
 
     def _in_trouble(self, error: Exception) -> None:
         text = (
             str(error)
             if isinstance(error, BrokerError)
             else f"the topics at {self._settings.bootstrap_servers} cannot be read ({error!r}): "
-            "what is shown is the past; it is tried again"
+            "the page shows the history, and the dashboard retries"
         )
-        if text != self.standing.trouble:
+        if text != self.progress.trouble:
             self._log.warning(text)
-            self.standing.trouble = text
-            self._changes.tell("status")
+            self.progress.trouble = text
+            self._changes.publish("status")
 
     def _is_well(self) -> None:
-        if self.standing.trouble:
-            self.standing.trouble = ""
+        if self.progress.trouble:
+            self.progress.trouble = ""
             self._log.info("reading", servers=self._settings.bootstrap_servers)
-            self._changes.tell("status")
+            self._changes.publish("status")
 
 
 def _missing(topics: list[str]) -> str:
     names = ", ".join(topics)
-    return f"there is no topic {names}: create it with `latentwatch topics`, or check topic_prefix"
+    return f"missing topic {names}: create it with `latentwatch topics`, or check topic_prefix"

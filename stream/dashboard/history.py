@@ -1,4 +1,4 @@
-"""Reads the history, as the pages and the JSON API need it."""
+"""Queries of the history, for the pages and the JSON API."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from latentwatch.stream.dashboard.schema import open_for_reading
 __all__ = ["History"]
 
 MOST_POINTS = 2000
-"""Samples of a series in one answer: more than a screen has columns; every n-th beyond."""
+"""Samples of a series in one response: more than a screen has columns."""
 
 
 class History:
-    """Answers questions; each with a connection of its own, so that threads do not meet."""
+    """Reads a history file. Each query has its own connection, so threads share nothing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def models(self) -> list[dict[str, Any]]:
-        """Each model version with its newest hour and how many alerts fire and fired."""
+        """Each model version with its latest hour and its numbers of firing and past alerts."""
         with self._reading() as connection:
             names = connection.execute(
                 "SELECT model, version, max(hour) AS hour FROM rate GROUP BY model, version "
@@ -54,7 +54,7 @@ class History:
         }
 
     def hours(self, model: str, version: str, most: int) -> list[Rate]:
-        """Rows of the newest hours of a model version, a layer each, oldest hour first."""
+        """Rows of the latest hours of a model version, one per layer, oldest hour first."""
         with self._reading() as connection:
             first = connection.execute(
                 "SELECT DISTINCT hour FROM rate WHERE (model, version) = (?, ?) "
@@ -86,7 +86,7 @@ class History:
         before: str | None = None,
         most: int = 100,
     ) -> list[Alert]:
-        """Alerts, the newest first."""
+        """Alerts, latest first."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT data FROM alert WHERE (:model IS NULL OR model = :model) "
@@ -100,7 +100,7 @@ class History:
             return [Alert.model_validate_json(row["data"]) for row in rows]
 
     def alert(self, beginning: str) -> Alert | None:
-        """The alert with this id, or the only one whose id begins so."""
+        """The alert with this id, or the only one whose id starts with it."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT data FROM alert WHERE substr(id, 1, ?) = ? LIMIT 2",
@@ -109,7 +109,7 @@ class History:
         return Alert.model_validate_json(rows[0]["data"]) if len(rows) == 1 else None
 
     def steps(self, alert_id: str) -> list[dict[str, Any]]:
-        """States that were published of an alert, oldest first."""
+        """Published states of an alert, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT last_seen_at, status, severity, score, threshold, contamination "
@@ -121,7 +121,7 @@ class History:
     def flagged(
         self, model: str, version: str, hour: str | None, most: int
     ) -> list[tuple[int, Flagged]]:
-        """Flagged requests with their numbers, the least typical first."""
+        """Flagged requests with their numbers, least typical first."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT number, data FROM flagged WHERE (model, version) = (?, ?) "
@@ -141,7 +141,7 @@ class History:
     def samples(
         self, model: str, version: str, since: float, until: float
     ) -> dict[str, list[dict[str, Any]]]:
-        """What windows said by layer, the empty one for whole windows; event time in order."""
+        """Samples by layer, in order of event time; the empty layer stands for whole windows."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT at, partition, layer, T, E, score, threshold FROM sample "
@@ -155,7 +155,7 @@ class History:
         return {layer: _thinned(points) for layer, points in found.items()}
 
     def lags(self, since: float) -> list[tuple[float, int]]:
-        """Messages that waited, by time."""
+        """Times and lags, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT at, messages FROM lag WHERE at >= ? ORDER BY at", (since,)
@@ -163,7 +163,7 @@ class History:
         return [(row["at"], row["messages"]) for row in rows]
 
     def letters(self, most: int) -> tuple[list[dict[str, Any]], list[DeadLetter]]:
-        """How many dead letters there were by reason, and the newest ones."""
+        """Numbers of dead letters by reason, and the latest ones."""
         with self._reading() as connection:
             counts = connection.execute("SELECT * FROM letter_count ORDER BY count DESC, reason")
             newest = connection.execute(
@@ -183,7 +183,7 @@ class History:
 
 
 def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """At most about `MOST_POINTS`: of each run of neighbours the one with the highest score."""
+    """At most about `MOST_POINTS`: the highest score of each run of neighbours."""
     stride = -(-len(points) // MOST_POINTS)
     groups = (points[i : i + stride] for i in range(0, len(points), stride or 1))
     return [max(group, key=lambda point: point["score"]) for group in groups]

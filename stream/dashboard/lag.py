@@ -55,7 +55,7 @@ class GroupLag:
                 await self._watch()
             except (KafkaError, StreamError, OSError, TimeoutError) as error:
                 self.messages, self.trouble = None, f"the lag is not known ({error})"
-                self._changes.tell("workers")
+                self._changes.publish("workers")
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _watch(self) -> None:
@@ -81,4 +81,4 @@ class GroupLag:
         self.trouble = ""
         self.messages = messages
         await asyncio.to_thread(self._store.take_lag, self._clock(), messages)
-        self._changes.tell("workers")
+        self._changes.publish("workers")

@@ -1,4 +1,4 @@
-"""The dashboard's own metrics: a fixed number of series, whatever is in the topics."""
+"""The dashboard's own metrics: a fixed number of series, whatever the topics contain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from latentwatch import __version__
-from latentwatch.stream.dashboard.components import Parts
+from latentwatch.stream.dashboard.components import Components
 from latentwatch.stream.dashboard.records import ROLES
 
 __all__ = ["exposition"]
@@ -18,39 +18,45 @@ __all__ = ["exposition"]
 PREFIX = "latentwatch_dashboard_"
 
 
-def exposition(parts: Parts) -> bytes:
-    """Everything, in Prometheus' text format."""
+def exposition(components: Components) -> bytes:
+    """All metrics, in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Standing(parts))
+    registry.register(_DashboardCollector(components))
     return generate_latest(registry)
 
 
-class _Standing(Collector):
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+class _DashboardCollector(Collector):
+    def __init__(self, components: Components) -> None:
+        self._components = components
 
     def collect(self) -> Iterator[Metric]:
-        """All of it, as it is now."""
-        standing = self._parts.follower.standing
+        """The current values."""
+        progress = self._components.follower.progress
         for name, text, counts in (
-            ("records", "Records read.", standing.taken),
-            ("passed_over", "Records that are not what their topic is for.", standing.passed_over),
+            ("records", "Records read.", progress.taken),
+            (
+                "passed_over",
+                "Records skipped because they do not belong in their topic.",
+                progress.passed_over,
+            ),
         ):
             family = CounterMetricFamily(PREFIX + name, text, labels=["topic"])
             for role in ROLES:
                 family.add_metric([role.replace("_", "-")], counts[role])
             yield family
-        lag = self._parts.lag.messages
+        lag = self._components.lag.messages
         for name, text, value in (
-            ("ready", "1 while /readyz says yes, else 0.", float(standing.ready[0])),
-            ("behind_records", "Records that wait to be read.", standing.behind),
-            ("listeners", "Pages that are open.", self._parts.changes.listeners),
+            ("ready", "1 if /readyz returns 200, otherwise 0.", float(progress.ready[0])),
+            ("behind_records", "Records still to be read.", progress.behind),
+            ("listeners", "Open pages.", self._components.changes.listeners),
             ("workers_lag_messages", "Messages that the workers have not committed.", lag),
         ):
             if value is not None:
                 yield GaugeMetricFamily(PREFIX + name, text, value=value)
         build = GaugeMetricFamily(
-            PREFIX + "build_info", "1, with what runs here.", labels=["software", "python"]
+            PREFIX + "build_info",
+            "1, labelled with the versions in use.",
+            labels=["software", "python"],
         )
         build.add_metric([__version__, platform.python_version()], 1)
         yield build

@@ -1,4 +1,4 @@
-"""What the operator decides of the dashboard; checked before anything is opened."""
+"""The dashboard's options, checked before anything is opened."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.core.errors import StreamError
 
-__all__ = ["LOOPBACK_NAMES", "Options", "is_loopback", "read_token"]
+__all__ = ["LOOPBACK_NAMES", "DashboardError", "Options", "is_loopback", "read_token"]
 
 SHORTEST_TOKEN = 16
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class DashboardError(StreamError):
+    """An option is missing or contradicts another one, or the history cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -27,27 +31,27 @@ class Options:
     history : Path
         SQLite file.
     host, port : str, int
-        Address to listen on; port 0 takes a free one.
+        Address to listen on; port 0 picks a free port.
     token : str
-        What people and programs have to show; empty for none.
+        Required from people and programs; empty for none.
     trusted_header : str
         Header in which an authenticating proxy names the user; empty for none.
     trusted_proxies : tuple of networks
-        Addresses from which that header is believed.
+        Addresses from which that header is trusted.
     allowed_hosts : tuple of str
-        Names by which browsers may ask for the dashboard, besides those of this machine.
+        Host names under which browsers may reach the dashboard, in addition to this machine's.
     tls_certificate, tls_key : Path or None
         PEM files, for HTTPS.
     workers : tuple of str
-        Metrics addresses of workers.
+        Metrics URLs of the workers.
     sample_seconds : float
-        How often workers and lag are looked at.
+        Interval at which workers and lag are polled.
     inputs, fetch_inputs : Path or None, bool
-        Where pictures behind input references may come from.
+        Where pictures behind input references may be loaded from.
     recording : str
-        Named in the commands to copy.
+        Recording to name in the commands to copy.
     keep_days : float
-        How long what was published is kept.
+        How long published records are kept.
     """
 
     history: Path
@@ -71,33 +75,33 @@ class Options:
         for url in self.workers:
             _check_url(url)
         if self.tls_key and not self.tls_certificate:
-            raise DashboardError("--tls-key needs --tls-certificate")
+            raise DashboardError("--tls-key needs --tls-certificate: give both, or neither")
 
     def _check_access(self) -> None:
         if self.token and self.trusted_header:
             raise DashboardError("a token and --trusted-header exclude each other: choose one")
         if self.token and len(self.token) < SHORTEST_TOKEN:
             raise DashboardError(
-                f"the token is shorter than {SHORTEST_TOKEN} characters; make one with "
+                f"the token is shorter than {SHORTEST_TOKEN} characters; generate one with "
                 "`openssl rand -hex 32`"
             )
         if not is_loopback(self.host) and not self.token and not self.trusted_header:
             raise DashboardError(
                 f"on {self.host} other machines could read everything: set a token (--token-file "
-                "or LATENTWATCH_DASHBOARD_TOKEN), put an authenticating proxy before it "
+                "or LATENTWATCH_DASHBOARD_TOKEN), put an authenticating proxy in front of it "
                 "(--trusted-header), or stay on 127.0.0.1"
             )
 
     @property
     def url(self) -> str:
-        """Address for people on this machine; the port may still be 0."""
+        """URL for people on this machine; the port may still be 0."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         shown = f"[{host}]" if ":" in host else host
         return f"{'https' if self.tls_certificate else 'http'}://{shown}:{self.port}/"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address.
+    """Whether an address is reachable from this machine only.
 
     Examples
     --------
@@ -113,12 +117,12 @@ def is_loopback(host: str) -> bool:
 
 
 def read_token(path: Path) -> str:
-    """The token in a file, without the white space around it.
+    """The token in a file, without surrounding white space.
 
     Raises
     ------
     DashboardError
-        If it cannot be read or holds nothing.
+        If the file cannot be read or is empty.
     """
     try:
         token = path.read_text().strip()
@@ -138,6 +142,6 @@ def _check_url(url: str) -> None:
         sound = False
     if not sound:
         raise DashboardError(
-            f"{url!r} is no address of a worker: write its metrics_host and metrics_port, as in "
-            "http://127.0.0.1:9464"
+            f"{url!r} is not the address of a worker: write its metrics_host and metrics_port, as "
+            "in http://127.0.0.1:9464"
         )

@@ -1,4 +1,4 @@
-"""What a record of an output topic says, checked: names and numbers in it come from afar."""
+"""Records of the output topics, validated: producers are not trusted."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = [
 ]
 
 ROLES = ("alerts", "flagged_requests", "detection_rates", "dead_letter")
-"""Parts that the topics play which the dashboard reads, as `Topics` names them."""
+"""Roles of the topics that the dashboard reads, as named in `Topics`."""
 
 HEAD_BYTES = 256
-"""Of a dead letter's value: enough to see what somebody sent, and no 16 MB in a history."""
+"""Of a dead letter's value: enough to recognise it without storing up to 16 MB."""
 
 MOST_HEADERS = 32
 
@@ -44,7 +44,7 @@ class Layer(BaseModel):
 
 
 class Suspect(BaseModel):
-    """One request worth looking at."""
+    """One request worth investigating."""
 
     request_id: Name
     p_value: Number
@@ -57,7 +57,7 @@ class Suspect(BaseModel):
 
 
 class Offsets(BaseModel):
-    """Messages of the activations topic, both ends included."""
+    """A range of messages in the activations topic, both ends included."""
 
     partition: Count
     first: Count
@@ -74,7 +74,7 @@ class Window(BaseModel):
 
 
 class Alert(BaseModel):
-    """One state of an alert; asyncapi.yaml says what each field means."""
+    """One state of an alert; asyncapi.yaml documents each field."""
 
     id: Name
     status: Literal["firing", "resolved"]
@@ -96,13 +96,13 @@ class Alert(BaseModel):
     most_suspicious: list[Suspect]
     baseline_sha256: Name
     client: Name | None = None
-    """Whom the alert is about, where it is about the queries of one client."""
+    """Set if the alert is about the queries of one client."""
     atlas_technique: Name | None = None
     software_version: Name = ""
 
 
 class Rate(BaseModel):
-    """What one layer says of one hour."""
+    """The result of one hour for one layer."""
 
     model: Name
     version: Name
@@ -128,7 +128,7 @@ class Rate(BaseModel):
 
 
 class Flagged(Suspect):
-    """A request that stands out of its hour, or no longer does."""
+    """A request that was flagged in its hour, or withdrawn later."""
 
     model: Name
     version: Name
@@ -137,7 +137,7 @@ class Flagged(Suspect):
 
 
 class DeadLetter(BaseModel):
-    """A refused message: why, from where, and how it begins."""
+    """A refused message: the reason, where it came from, and its first bytes."""
 
     place: Name
     reason: Name
@@ -156,7 +156,7 @@ class Parsed(NamedTuple):
 
 
 def parse(role: str, record: Any) -> Parsed | None:
-    """The content of a record; None for one that deletes.
+    """The content of a record; None for a tombstone.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def parse(role: str, record: Any) -> Parsed | None:
     Raises
     ------
     ValueError
-        If it is not what the topic is for.
+        If the record does not belong in the topic.
     """
     published = record.timestamp / 1000
     if role == "dead_letter":
@@ -177,7 +177,7 @@ def parse(role: str, record: Any) -> Parsed | None:
     try:
         data = orjson.loads(record.value)["data"]
     except (orjson.JSONDecodeError, LookupError, TypeError) as error:
-        raise ValueError(f"no CloudEvent ({error!r})") from error
+        raise ValueError(f"not a CloudEvent ({error!r})") from error
     return Parsed(_EVENTS[role](data), published)
 
 
@@ -189,7 +189,7 @@ _EVENTS: dict[str, Callable[[Any], Alert | Rate | Flagged]] = {
 
 
 def _dead_letter(record: Any, published: float) -> DeadLetter:
-    # the last of a name is ours: the refused message's own headers stand before
+    # of headers with the same name the last is ours: the refused message's own come first
     headers = {name: _text(value) for name, value in record.headers}
     place = f"{record.topic}/{record.partition}/{record.offset}"
     value = record.value or b""
@@ -205,6 +205,6 @@ def _dead_letter(record: Any, published: float) -> DeadLetter:
 
 
 def _text(value: bytes | None) -> str:
-    """Text for people; what cannot be printed becomes a dot."""
+    """Printable text; unprintable characters become dots."""
     text = (value or b"").decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "·" for c in text)

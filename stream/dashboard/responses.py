@@ -1,4 +1,4 @@
-"""What the JSON API answers, for its OpenAPI description."""
+"""Responses of the JSON API, as its OpenAPI description shows them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pydantic import BaseModel
 from latentwatch.stream.dashboard.records import Alert, DeadLetter, Flagged, Rate
 
 __all__ = [
-    "AlertAnswer",
-    "FlaggedAnswer",
+    "AlertResponse",
+    "FlaggedResponse",
     "LetterCount",
-    "LettersAnswer",
+    "LettersResponse",
     "Model",
     "Point",
-    "SamplesAnswer",
-    "StatusAnswer",
+    "SamplesResponse",
+    "StatusResponse",
     "Step",
-    "WorkerAnswer",
-    "WorkersAnswer",
+    "WorkerResponse",
+    "WorkersResponse",
 ]
 
 
 class Model(BaseModel):
-    """A model version that anything was published of."""
+    """A model version that something was published about."""
 
     model: str
     version: str
@@ -44,25 +44,25 @@ class Step(BaseModel):
     contamination: float | None
 
 
-class AlertAnswer(BaseModel):
-    """An alert, how it went, and what to do about it."""
+class AlertResponse(BaseModel):
+    """An alert, its course, and commands to investigate it."""
 
     alert: Alert
     steps: list[Step]
     commands: dict[str, str]
     pictures: bool
-    """Whether pictures behind input references may be asked for."""
+    """Whether pictures behind input references can be loaded."""
 
 
-class FlaggedAnswer(BaseModel):
-    """A flagged request; its number names its picture."""
+class FlaggedResponse(BaseModel):
+    """A flagged request; its number identifies its picture."""
 
     number: int
     request: Flagged
 
 
 class Point(BaseModel):
-    """What a window said, at its event time in seconds since 1970."""
+    """A sample of a window, at its event time in seconds since 1970."""
 
     at: float
     partition: int
@@ -72,29 +72,29 @@ class Point(BaseModel):
     threshold: float | None
 
 
-class SamplesAnswer(BaseModel):
-    """Samples by layer; the empty name stands for whole windows."""
+class SamplesResponse(BaseModel):
+    """Samples by layer; the empty layer stands for whole windows."""
 
     layers: dict[str, list[Point]]
 
 
 class LetterCount(BaseModel):
-    """Dead letters of one reason."""
+    """Number of dead letters with one reason."""
 
     reason: str
     count: int
     newest: float
 
 
-class LettersAnswer(BaseModel):
-    """Dead letters: how many by reason, and the newest."""
+class LettersResponse(BaseModel):
+    """Dead letters: counts by reason, and the latest ones."""
 
     counts: list[LetterCount]
     examples: list[DeadLetter]
 
 
-class WorkerAnswer(BaseModel):
-    """How a worker is."""
+class WorkerResponse(BaseModel):
+    """State of a worker."""
 
     url: str
     state: Literal["unknown", "ready", "not ready", "stuck", "away"]
@@ -108,18 +108,18 @@ class WorkerAnswer(BaseModel):
     dead_letters: int
 
 
-class WorkersAnswer(BaseModel):
-    """Workers that are asked, and the lag as Kafka has it."""
+class WorkersResponse(BaseModel):
+    """Workers that are polled, and the lag according to Kafka."""
 
-    workers: list[WorkerAnswer]
+    workers: list[WorkerResponse]
     group: str
     lag: int | None
     trouble: str
     lags: list[tuple[float, int]]
 
 
-class StatusAnswer(BaseModel):
-    """Where the dashboard itself stands."""
+class StatusResponse(BaseModel):
+    """State of the dashboard itself."""
 
     version: str
     servers: str

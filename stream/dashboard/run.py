@@ -1,4 +1,4 @@
-"""Runs the dashboard until it is told to end."""
+"""Runs the dashboard until it receives SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import uvicorn
 
 from latentwatch.stream.dashboard.app import make_app
 from latentwatch.stream.dashboard.changes import Changes
-from latentwatch.stream.dashboard.components import Parts
-from latentwatch.stream.dashboard.errors import DashboardError
-from latentwatch.stream.dashboard.options import Options
+from latentwatch.stream.dashboard.components import Components
+from latentwatch.stream.dashboard.options import DashboardError, Options
 from latentwatch.stream.dashboard.records import ROLES
 from latentwatch.stream.dashboard.store import Store
 from latentwatch.stream.settings import Settings
@@ -28,7 +27,7 @@ __all__ = ["run_dashboard"]
 STOP_SECONDS = 3
 
 MOST_CONNECTIONS = 500
-"""Whoever opens more is turned away: each takes memory."""
+"""Further connections are refused, because each takes memory."""
 
 
 def run_dashboard(settings: Settings, options: Options, say: Callable[[str], None]) -> None:
@@ -39,12 +38,12 @@ def run_dashboard(settings: Settings, options: Options, say: Callable[[str], Non
     settings : Settings
     options : Options
     say : callable
-        Is told the address when it can be asked for.
+        Receives the URL once the dashboard accepts connections.
 
     Raises
     ------
     DashboardError
-        The port or the history cannot be had.
+        The port or the history is not available.
     """
     topics = settings.topics()
     with (
@@ -59,7 +58,7 @@ def run_dashboard(settings: Settings, options: Options, say: Callable[[str], Non
 
 
 def explained(errors: ExceptionGroup, history: Path) -> Exception:
-    """What people read: what to do about a history that cannot be written; else what it is."""
+    """The error to show: what to do about an unwritable history; any other error unchanged."""
     found, _ = errors.split(sqlite3.Error)
     if found is None:
         return errors
@@ -67,7 +66,7 @@ def explained(errors: ExceptionGroup, history: Path) -> Exception:
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return DashboardError(
-        f"the history {history} cannot be written ({first}): see that the disk has room, and "
+        f"the history {history} cannot be written ({first}): check that the disk has space, then "
         "start again"
     )
 
@@ -79,24 +78,24 @@ async def _run(
     listening: socket.socket,
     say: Callable[[str], None],
 ) -> None:
-    parts = Parts.make(settings, options, store)
-    server = _Server(_config(parts), parts.changes)
+    components = Components.make(settings, options, store)
+    server = _Server(_config(components), components.changes)
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(parts.run())
-        # from here on the kernel takes connections in; they are answered as soon as uvicorn runs
+        running = group.create_task(components.run())
+        # the kernel queues connections from here on, and uvicorn serves them as soon as it runs
         say(options.url)
         await server.serve(sockets=[listening])
         running.cancel()
 
 
-def _config(parts: Parts) -> uvicorn.Config:
-    options = parts.options
+def _config(components: Components) -> uvicorn.Config:
+    options = components.options
     return uvicorn.Config(
-        make_app(parts),
+        make_app(components),
         log_config=None,
         access_log=False,
         server_header=False,
-        # who asks is told by the connection: anybody can write such a header
+        # the client is identified by its connection, because anyone can forge such a header
         proxy_headers=False,
         lifespan="off",
         ws="none",
@@ -108,7 +107,7 @@ def _config(parts: Parts) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events before it waits for connections to end, and then well."""
+    """Closes the event streams before it waits for connections, and exits with code 0."""
 
     def __init__(self, config: uvicorn.Config, changes: Changes) -> None:
         super().__init__(config)
@@ -116,7 +115,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal again in the end: who asks us to end gets exit code 0
+        # uvicorn would raise the signal again at the end; a requested stop should exit with code 0
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -128,7 +127,7 @@ class _Server(uvicorn.Server):
 
 
 def _listening(options: Options) -> socket.socket:
-    """The socket, before anything else is opened: a port that is taken is told at once."""
+    """The socket, opened before anything else so that a port in use is reported at once."""
     try:
         found: list[Any] = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -138,5 +137,5 @@ def _listening(options: Options) -> socket.socket:
     except OSError as error:
         raise DashboardError(
             f"{options.host}:{options.port} cannot be listened on ({error}): choose another "
-            "--port, and for --host an address of this machine"
+            "--port, and one of this machine's addresses as --host"
         ) from error

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.dashboard.options import DashboardError
 
 __all__ = ["open_for_reading", "open_for_writing"]
 
 VERSION = 1
-"""Of the tables; a history of another one is refused."""
+"""Version of the tables; a history of any other version is refused."""
 
 APPLICATION = 0x4C57_4442
-"""Tells our files from other people's databases."""
+"""Distinguishes our files from other databases."""
 
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -53,12 +53,12 @@ CREATE TABLE lag (at REAL PRIMARY KEY, messages INTEGER NOT NULL);
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """The one connection that writes; makes the file and its tables if there are none.
+    """The only connection that writes; creates the file and its tables if necessary.
 
     Raises
     ------
     DashboardError
-        If it is no history, or one of another version.
+        If the file is not a history, or has another version.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         connection.close()
         raise DashboardError(
-            f"{path} is no history of a dashboard ({error}): name another file with --history"
+            f"{path} is not a dashboard's history ({error}): name another file with --history"
         ) from error
     except DashboardError:
         connection.close()
@@ -87,12 +87,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     )
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and (ours != APPLICATION or version != VERSION):
-        what = f"is of version {version}" if ours == APPLICATION else "is another program's file"
+        what = f"has version {version}" if ours == APPLICATION else "is another program's file"
         raise DashboardError(
-            f"the history {path} {what}, and this dashboard writes version {VERSION}: name "
-            "another file with --history; what Kafka still has is read again"
+            f"the history {path} {what}, but this dashboard writes version {VERSION}: name "
+            "another file with --history; the records that Kafka still has are read again"
         )
-    # readers do not wait for the writer; what a power cut takes is read from Kafka again
+    # readers do not wait for the writer; records lost in a power cut are read from Kafka again
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     if not tables:
@@ -103,7 +103,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write; rows are read by the names of their columns."""
+    """A read-only connection whose rows are addressed by column name."""
     place = f"{path.resolve().as_uri()}?mode=ro"
     connection = sqlite3.connect(place, uri=True, check_same_thread=False)
     connection.row_factory = sqlite3.Row

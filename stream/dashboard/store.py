@@ -1,6 +1,7 @@
-"""Writes the history: what records say and how far they were read, in one transaction.
+"""Writes the history: records and the offsets after them, in one transaction.
 
-So a process that is killed goes on exactly where its history ends, and nothing is counted twice.
+A process that is killed therefore continues exactly where its history ends, and counts nothing
+twice.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
-from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.dashboard.options import DashboardError
 from latentwatch.stream.dashboard.records import Alert, DeadLetter, Flagged, Parsed, Rate
 from latentwatch.stream.dashboard.schema import open_for_writing
 
 __all__ = ["MOST_LETTERS", "Place", "Sample", "Store"]
 
 MOST_LETTERS = 200
-"""Dead letters kept as examples; all are counted."""
+"""Dead letters kept as examples; all of them are counted."""
 
 MOST_FLAGGED = 200_000
 MOST_SAMPLES = 500_000
@@ -35,10 +36,10 @@ class Place(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What the newest window of a lane said when a worker was asked.
+    """The latest window of a lane, as a worker reported it when polled.
 
-    ``at`` is its event time in seconds since 1970; ``layer`` is empty for the whole window,
-    which alone has a threshold.
+    ``at`` is its event time in seconds since 1970. ``layer`` is empty for the whole window, and
+    only the whole window has a threshold.
     """
 
     at: float
@@ -59,13 +60,13 @@ class Store:
     ----------
     path : Path
     topics : iterable of str
-        Names of the topics that it is about: a history of others is refused.
+        Names of the topics that it belongs to; a history of other topics is refused.
     keep_days : float
 
     Raises
     ------
     DashboardError
-        If another dashboard writes into the file, or it is not one of these topics.
+        If another dashboard is writing to the file, or it belongs to other topics.
     """
 
     def __init__(self, path: Path, topics: Iterable[str], keep_days: float) -> None:
@@ -87,13 +88,13 @@ class Store:
         self._guard.close()
 
     def places(self) -> dict[Place, int]:
-        """Next offset to read of each partition that anything was read of."""
+        """Next offset to read, for each partition that has been read before."""
         with self._lock:
             rows = self._connection.execute("SELECT topic, partition, next_offset FROM place")
             return {Place(topic, partition): offset for topic, partition, offset in rows}
 
     def take(self, parsed: Iterable[Parsed], places: Mapping[Place, int]) -> None:
-        """Keep what records say, and the offsets after them."""
+        """Store the content of records, and the offsets after them."""
         with self._transaction() as connection:
             for content, published in parsed:
                 _PUT[type(content)](connection, content, published)
@@ -103,7 +104,7 @@ class Store:
             )
 
     def take_samples(self, samples: Iterable[Sample]) -> None:
-        """Keep what workers said of their newest windows."""
+        """Store samples of the workers' latest windows."""
         with self._transaction() as connection:
             connection.executemany(
                 "INSERT INTO sample (at, model, version, partition, layer, T, E, score, threshold)"
@@ -112,23 +113,23 @@ class Store:
             )
 
     def take_lag(self, at: float, messages: int) -> None:
-        """Keep how many messages waited."""
+        """Store the lag at a time."""
         with self._transaction() as connection:
             connection.execute("REPLACE INTO lag VALUES (?, ?)", (at, messages))
 
     def forget(self, now: float) -> None:
-        """Delete what is too old, or too much.
+        """Delete what is too old, or more than the limits allow.
 
         Parameters
         ----------
         now : float
-            Seconds since 1970. Age counts from publication, for event times may be those of a
+            Seconds since 1970. Age counts from publication, because event times may come from a
             replay.
         """
         oldest = now - self._keep_seconds
         with self._transaction() as connection:
             for table in ("alert", "rate", "flagged", "letter"):
-                # an alert that fires is the present, however old it is
+                # a firing alert is current, however old it is
                 kept = " AND status != 'firing'" if table == "alert" else ""
                 connection.execute(f"DELETE FROM {table} WHERE published < ?{kept}", (oldest,))
             connection.execute("DELETE FROM alert_step WHERE id NOT IN (SELECT id FROM alert)")
@@ -165,20 +166,20 @@ class Store:
         if found != topics:
             self._guard.close()
             raise DashboardError(
-                f"the history {self.path} is about the topics {found}, and the settings name "
+                f"the history {self.path} belongs to the topics {found}, but the settings name "
                 f"{topics}: name another file with --history, or correct topic_prefix"
             )
 
 
 def _only_writer(path: Path) -> IO[str]:
-    """A lock that goes with the process."""
-    guard = Path(f"{path}.lock").open("w")  # noqa: SIM115 - it is held as long as the store
+    """A lock that is released when the process ends."""
+    guard = Path(f"{path}.lock").open("w")  # noqa: SIM115 - it stays open as long as the store
     try:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         guard.close()
         raise DashboardError(
-            f"another dashboard writes into {path}: end it, or name another file with --history"
+            f"another dashboard is writing to {path}: stop it, or name another file with --history"
         ) from error
     return guard
 
@@ -189,8 +190,8 @@ def _put_alert(connection: sqlite3.Connection, alert: Alert, published: float) -
         "REPLACE INTO alert_step VALUES (?, ?, ?, ?, ?, ?, ?)",
         (*step, alert.threshold, alert.contamination),
     )
-    # a worker that starts again may publish once more what it had published before; the end of
-    # an alert is the last of all at one time
+    # a worker that restarts may publish older states again; of two states at one time, the
+    # resolved one is later
     connection.execute(
         "INSERT INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
         "status = excluded.status, severity = excluded.severity, "
@@ -205,7 +206,7 @@ def _put_alert(connection: sqlite3.Connection, alert: Alert, published: float) -
 def _put_rate(connection: sqlite3.Connection, rate: Rate, published: float) -> None:
     hour = (rate.model, rate.version, rate.hour)
     if rate.status == "ok":
-        # the row of an hour without a baseline is no layer's; it is over when there is one
+        # an hour without a baseline has one row without a layer, which a row with one replaces
         connection.execute(
             "DELETE FROM rate WHERE (model, version, hour) = (?, ?, ?) AND layer = ''", hour
         )
@@ -240,7 +241,7 @@ def _put_letter(connection: sqlite3.Connection, letter: DeadLetter, published: f
         "INSERT OR IGNORE INTO letter (place, reason, published, data) VALUES (?, ?, ?, ?)", row
     )
     if not added.rowcount:
-        return  # delivered a second time
+        return  # a duplicate
     connection.execute(
         "INSERT INTO letter_count VALUES (?, 1, ?) ON CONFLICT (reason) DO UPDATE SET "
         "count = count + 1, newest = max(newest, excluded.newest)",

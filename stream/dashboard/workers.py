@@ -1,4 +1,4 @@
-"""Asks workers how they are: their probes for health, their metrics for lag and newest windows."""
+"""Polls the workers: probes for their health, metrics for their lag and latest windows."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ PATIENCE = aiohttp.ClientTimeout(total=4.0)
 State = Literal["unknown", "ready", "not ready", "stuck", "away"]
 
 MOST_BYTES = 4 << 20
-"""Of a page: more than 200 lanes say; whatever else answers must not fill the memory."""
+"""Of a response: more than 200 lanes need. Other servers must not exhaust our memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """How a worker was when it was asked last.
+    """The state of a worker when it was last polled.
 
     Parameters
     ----------
     url : str
     state : str
-        As its probes say; ``"unknown"`` before it was asked.
+        Result of its probes; ``"unknown"`` before the first poll.
     reason : str
-        What its probe says, or why there is no answer.
+        The reason its probe gives, or why there was no response.
     asked_at : float
         Seconds since 1970.
     report : WorkerReport
@@ -44,18 +44,18 @@ class Worker:
 
     url: str
     state: State = "unknown"
-    reason: str = "not asked yet"
+    reason: str = "not polled yet"
     asked_at: float = 0.0
     report: WorkerReport = field(default_factory=WorkerReport)
 
 
 class Workers:
-    """Asks all workers every few seconds.
+    """Polls all workers at an interval.
 
     Parameters
     ----------
     urls : iterable of str
-        As in ``http://127.0.0.1:9464``.
+        Such as ``http://127.0.0.1:9464``.
     store : Store
     changes : Changes
     every_seconds : float
@@ -78,29 +78,29 @@ class Workers:
         self._log = structlog.get_logger("latentwatch.dashboard")
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Poll until cancelled."""
         if not self.all:
             return
-        # no redirects, no environment: only the addresses that the operator named are asked
+        # no redirects, no proxies from the environment: only the operator's addresses are contacted
         async with aiohttp.ClientSession(timeout=PATIENCE, trust_env=False) as session:
             while True:
-                await asyncio.gather(*(self._ask(session, url) for url in self.all))
+                await asyncio.gather(*(self._poll(session, url) for url in self.all))
                 await asyncio.sleep(self._every)
 
-    async def _ask(self, session: aiohttp.ClientSession, url: str) -> None:
+    async def _poll(self, session: aiohttp.ClientSession, url: str) -> None:
         before = self.all[url]
         try:
-            worker = await self._answer(session, url)
+            worker = await self._request(session, url)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            reason = f"no answer ({str(error) or type(error).__name__}): see that it runs"
+            reason = f"no response ({str(error) or type(error).__name__}): check that it is running"
             worker = replace(before, state="away", reason=reason, asked_at=self._clock())
         self.all[url] = worker
         if worker.state != before.state:
             self._log.info("worker", url=url, state=worker.state, reason=worker.reason)
         await self._keep(worker)
-        self._changes.tell("workers")
+        self._changes.publish("workers")
 
-    async def _answer(self, session: aiohttp.ClientSession, url: str) -> Worker:
+    async def _request(self, session: aiohttp.ClientSession, url: str) -> Worker:
         alive, why_not = await self._probe(session, f"{url}/livez")
         ready, reason = await self._probe(session, f"{url}/readyz")
         _, text = await _page(session, f"{url}/metrics")
@@ -115,7 +115,7 @@ class Workers:
         return status == 200, str(reason)[:300]
 
     async def _keep(self, worker: Worker) -> None:
-        """Keep the samples that tell of a new window."""
+        """Store the samples that belong to a new window."""
         if worker.state == "away":
             return
         new = []
@@ -126,17 +126,17 @@ class Workers:
                 new.append(sample)
         if new:
             await asyncio.to_thread(self._store.take_samples, new)
-            self._changes.tell("samples")
+            self._changes.publish("samples")
 
 
 def _window(sample: Sample | None) -> tuple[Any, ...]:
-    """What tells windows apart; the time of an idle lane is only known to a millisecond."""
+    """What identifies a window; the time of an idle lane is only known to a millisecond."""
     return () if sample is None else (sample.T, sample.E, sample.score, sample.threshold)
 
 
 async def _page(session: aiohttp.ClientSession, url: str) -> tuple[int, str]:
-    async with session.get(url, allow_redirects=False) as answer:
-        content = await answer.content.read(MOST_BYTES)
-        while not answer.content.at_eof() and len(content) < MOST_BYTES:
-            content += await answer.content.read(MOST_BYTES)
-        return answer.status, content.decode()
+    async with session.get(url, allow_redirects=False) as response:
+        content = await response.content.read(MOST_BYTES)
+        while not response.content.at_eof() and len(content) < MOST_BYTES:
+            content += await response.content.read(MOST_BYTES)
+        return response.status, content.decode()

@@ -1,4 +1,4 @@
-"""Asks the ASGI application itself, as a browser or a program would."""
+"""Calls the ASGI application directly, as a browser or a program would."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,15 +10,15 @@ __all__ = ["Client"]
 
 
 class Client:
-    """Keeps its cookies and follows no redirect.
+    """Keeps its cookies and does not follow redirects.
 
     Parameters
     ----------
     app : ASGI application
     host : str
-        By which name it asks.
+        Host name in its requests.
     address : str
-        From which address it comes.
+        Address of the client.
     """
 
     def __init__(self, app: Callable[..., Any], host: str, address: str) -> None:
@@ -26,18 +26,18 @@ class Client:
         self.cookies = httpx.Cookies()
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        """Ask for a page."""
-        return asyncio.run(self._ask("GET", path, options))
+        """Request a page."""
+        return asyncio.run(self._request("GET", path, options))
 
     def post(self, path: str, **options: Any) -> httpx.Response:
-        """Send a form."""
-        return asyncio.run(self._ask("POST", path, options))
+        """Submit a form."""
+        return asyncio.run(self._request("POST", path, options))
 
-    async def _ask(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+    async def _request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
         transport = httpx.ASGITransport(self._app, client=(self._address, 50000))
         async with httpx.AsyncClient(
             transport=transport, base_url=f"http://{self._host}", cookies=self.cookies
         ) as client:
-            answer = await client.request(method, path, **options)
+            response = await client.request(method, path, **options)
             self.cookies = client.cookies
-            return answer
+            return response

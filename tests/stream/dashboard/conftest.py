@@ -1,4 +1,4 @@
-"""A history with something in it, and the dashboard's pages over it."""
+"""A history with records, and the dashboard's application on top of it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from latentwatch.stream.dashboard.app import make_app
-from latentwatch.stream.dashboard.components import Parts
+from latentwatch.stream.dashboard.components import Components
 from latentwatch.stream.dashboard.history import History
 from latentwatch.stream.dashboard.options import Options
 from latentwatch.stream.dashboard.records import ROLES, parse
@@ -37,7 +37,7 @@ def history(store: Store) -> History:
 
 @pytest.fixture
 def take(store: Store) -> Callable[..., None]:
-    """Keep what records of a topic say."""
+    """Store records of a topic."""
 
     def keep(role: str, *records: Record) -> None:
         parsed = [parse(role, record) for record in records]
@@ -49,10 +49,10 @@ def take(store: Store) -> Callable[..., None]:
 
 @pytest.fixture
 def make_client(store: Store) -> Callable[..., Client]:
-    """A client of a dashboard with options."""
+    """A client of a dashboard with these options."""
 
     def make(address: str = "127.0.0.1", host: str = "127.0.0.1:8470", **options: Any) -> Client:
-        parts = Parts.make(Settings(), Options(history=store.path, **options), store)
-        return Client(make_app(parts), host, address)
+        components = Components.make(Settings(), Options(history=store.path, **options), store)
+        return Client(make_app(components), host, address)
 
     return make

@@ -1,4 +1,4 @@
-"""Records of the output topics, as a consumer gives them."""
+"""Records of the output topics, as a consumer returns them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ NAME = {"model": "signs", "version": "1"}
 
 @dataclass
 class Record:
-    """What the dashboard reads of a consumer's record."""
+    """The fields of a consumer's record that the dashboard reads."""
 
     value: bytes | None
     key: bytes | None = None
@@ -58,7 +58,7 @@ def alert(id_: str = "a" * 32, minute: int = 2, status: str = "firing", **change
 
 
 def extraction(id_: str = "e" * 32, client: str = "u7", **changes: Any) -> Record:
-    """A state of an alert about a client who copies the model."""
+    """A state of an alert about a client that extracts the model."""
     nothing = dict.fromkeys(("p_value", "contamination", "contamination_lower_bound"))
     return alert(id_, **{
         **nothing, "pattern": "extraction", "client": client, "score": 14212.8,
@@ -89,7 +89,7 @@ def flagged(number: int = 0, status: str = "flagged", **changes: Any) -> Record:
 def letter(offset: int = 0, reason: str = "bad-length", **changes: Any) -> Record:
     """A dead letter."""
     headers = [
-        ("latentwatch-reason", b"forged"),  # the refused message's own come first
+        ("latentwatch-reason", b"forged"),  # the refused message's own headers come first
         ("latentwatch-reason", reason.encode()),
         ("latentwatch-detail", b"the value is too short"),
     ]

@@ -1,4 +1,4 @@
-"""Who gets in, and what every answer forbids."""
+"""Who gets access, and what every response forbids."""
 
 import ipaddress
 from collections.abc import Callable
@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from latentwatch.stream.dashboard.access import COOKIE, SESSION_SECONDS, is_session, session_cookie
-from latentwatch.stream.dashboard.errors import DashboardError
-from latentwatch.stream.dashboard.options import Options, read_token
+from latentwatch.stream.dashboard.options import DashboardError, Options, read_token
 from tests.stream.dashboard.client import Client
 
 Make = Callable[..., Client]
@@ -26,11 +25,11 @@ PROXIES = (ipaddress.ip_network("10.0.0.0/8"),)
         ({"token": "short"}, "shorter than 16"),
         ({"token": TOKEN, "trusted_header": "X-User"}, "exclude each other"),
         ({"tls_key": Path("key.pem")}, "needs --tls-certificate"),
-        ({"workers": ("localhost:9464",)}, "no address of a worker"),
-        ({"workers": ("file:///etc/passwd",)}, "no address of a worker"),
+        ({"workers": ("localhost:9464",)}, "not the address of a worker"),
+        ({"workers": ("file:///etc/passwd",)}, "not the address of a worker"),
     ],
 )
-def test_what_is_not_safe_is_not_started(options: dict[str, Any], text: str) -> None:
+def test_an_unsafe_configuration_does_not_start(options: dict[str, Any], text: str) -> None:
     with pytest.raises(DashboardError, match=text):
         Options(history=Path("h"), **options)
 
@@ -49,12 +48,14 @@ def test_a_token_is_read_from_a_file_without_its_line_end(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("host", ["localhost:8470", "127.0.0.1", "[::1]:8470", "192.168.1.7"])
-def test_browsers_of_this_machine_get_in(make_client: Make, host: str) -> None:
+def test_browsers_on_this_machine_have_access(make_client: Make, host: str) -> None:
     assert make_client(host=host).get("/api/models").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/api/models", "/api/events", "/static/main.js", "/livez"])
-def test_a_name_that_somebody_pointed_here_is_refused(make_client: Make, path: str) -> None:
+def test_a_host_name_that_resolves_here_but_is_not_ours_is_refused(
+    make_client: Make, path: str
+) -> None:
     refused = make_client(host="evil.example").get(path)
     assert refused.status_code == 421
     assert "--allowed-host" in refused.json()["detail"]
@@ -66,7 +67,7 @@ def test_a_name_that_the_operator_allows_is_served(make_client: Make) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/models", "/api/events", "/api/openapi.json", "/metrics"])
-def test_without_the_token_nothing_is_told(make_client: Make, path: str) -> None:
+def test_nothing_is_shown_without_the_token(make_client: Make, path: str) -> None:
     client = make_client(token=TOKEN)
     assert client.get(path).status_code == 401
     for wrong in ("Bearer wrong", f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x"):
@@ -80,15 +81,15 @@ def test_probes_and_the_login_page_need_no_token(make_client: Make) -> None:
     assert client.get("/readyz").status_code == 503
 
 
-def test_programs_show_the_token_in_a_header(make_client: Make) -> None:
+def test_programs_send_the_token_in_a_header(make_client: Make) -> None:
     headers = {"authorization": f"Bearer {TOKEN}"}
     assert make_client(token=TOKEN).get("/metrics", headers=headers).status_code == 200
 
 
 def test_people_log_in_and_out(make_client: Make) -> None:
     client = make_client(token=TOKEN)
-    asked = client.get("/", headers={"accept": "text/html"})
-    assert (asked.status_code, asked.headers["location"]) == (303, "/login")
+    redirected = client.get("/", headers={"accept": "text/html"})
+    assert (redirected.status_code, redirected.headers["location"]) == (303, "/login")
     entered = client.post("/login", data={"token": TOKEN})
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
     cookie = entered.headers["set-cookie"].lower()
@@ -101,7 +102,7 @@ def test_people_log_in_and_out(make_client: Make) -> None:
 
 
 @pytest.mark.parametrize("body", [b"token=wrong", b"", b"token=" + b"x" * 100_000, b"\xff\xfe"])
-def test_a_wrong_token_is_told_and_gives_no_cookie(make_client: Make, body: bytes) -> None:
+def test_a_wrong_token_is_refused_and_sets_no_cookie(make_client: Make, body: bytes) -> None:
     refused = make_client(token=TOKEN).post("/login", content=body)
     assert refused.status_code == 401
     assert "not the token" in refused.text
@@ -141,18 +142,18 @@ def test_a_proxy_vouches_for_its_users(make_client: Make) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/api/models", "/nothing", "/static/main.js", "/static/../app.py", "/login"]
 )
-def test_every_answer_forbids_what_a_page_does_not_need(make_client: Make, path: str) -> None:
-    answer = make_client().get(path)
-    policy = answer.headers["content-security-policy"]
+def test_every_response_forbids_what_a_page_does_not_need(make_client: Make, path: str) -> None:
+    response = make_client().get(path)
+    policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    assert answer.headers["cache-control"] == (
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["cache-control"] == (
         "no-cache" if path.startswith("/static/m") else "no-store"
     )
-    assert "server" not in answer.headers
+    assert "server" not in response.headers
 
 
 def test_files_beside_the_pages_are_not_served(make_client: Make) -> None:

@@ -1,4 +1,4 @@
-"""What the JSON API says of a history, and what it never does."""
+"""What the JSON API returns from a history, and what it must never do."""
 
 import shlex
 from collections.abc import Callable
@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from latentwatch.stream.dashboard.commands import alert_commands
+from latentwatch.stream.dashboard.api import alert_commands
+from latentwatch.stream.dashboard.app import make_app
+from latentwatch.stream.dashboard.components import Components
+from latentwatch.stream.dashboard.options import Options
 from latentwatch.stream.dashboard.records import Alert, parse
 from latentwatch.stream.dashboard.store import Sample, Store
+from latentwatch.stream.settings import Settings
 from tests.stream.dashboard.client import Client
 from tests.stream.dashboard.material import NAME, PNG, alert, extraction, flagged, letter, rate
 
@@ -34,20 +38,20 @@ def client(filled: None, make_client: Make) -> Client:
     return make_client()
 
 
-def test_models_come_with_their_newest_hour_and_open_alerts(client: Client) -> None:
+def test_models_come_with_their_latest_hour_and_open_alerts(client: Client) -> None:
     first, second = client.get("/api/models").json()
     assert (first["model"], first["firing"], first["alerts"]) == ("other", 0, 0)
     assert (second["model"], second["firing"], second["alerts"]) == ("signs", 1, 2)
     assert second["newest_hour"]["hour"] == "2026-01-05T10:00:00Z"
 
 
-def test_a_model_with_nothing_but_an_alert_is_one(take: Take, make_client: Make) -> None:
+def test_a_model_with_only_an_alert_is_listed(take: Take, make_client: Make) -> None:
     take("alerts", alert())
     (only,) = make_client().get("/api/models").json()
     assert (only["model"], only["newest_hour"]) == ("signs", None)
 
 
-def test_hours_samples_and_flagged_requests_are_those_of_the_model(client: Client) -> None:
+def test_hours_samples_and_flagged_requests_belong_to_the_model(client: Client) -> None:
     hours = client.get("/api/hours", params=NAME).json()
     assert [(row["hour"][11:13], row["layer"]) for row in hours] == [
         ("09", "deep"), ("10", "deep"), ("10", "early"),
@@ -57,7 +61,7 @@ def test_hours_samples_and_flagged_requests_are_those_of_the_model(client: Clien
     assert [one["request"]["request_id"] for one in found] == ["request-0", "request-1"]
 
 
-def test_alerts_are_chosen_by_state_and_turned_over(client: Client) -> None:
+def test_alerts_are_filtered_by_state_and_paged(client: Client) -> None:
     def ids(**parameters: str) -> list[str]:
         return [found["id"][0] for found in client.get("/api/alerts", params=parameters).json()]
 
@@ -68,7 +72,7 @@ def test_alerts_are_chosen_by_state_and_turned_over(client: Client) -> None:
     assert client.get("/api/alerts", params={"status": "odd"}).status_code == 422
 
 
-def test_an_alert_is_found_by_the_beginning_of_its_id(client: Client) -> None:
+def test_an_alert_is_found_by_a_prefix_of_its_id(client: Client) -> None:
     found = client.get("/api/alerts/aaaaaaaa").json()
     assert found["alert"]["id"] == "a" * 32
     assert found["commands"]["inspect"].startswith("latentwatch inspect aaaaaaaaaaaa --out ")
@@ -77,7 +81,7 @@ def test_an_alert_is_found_by_the_beginning_of_its_id(client: Client) -> None:
     assert client.get("/api/alerts/%25%25%25%25").status_code == 404
 
 
-def test_an_alert_about_a_client_is_answered_without_what_windows_have(
+def test_an_alert_about_a_client_has_none_of_the_fields_of_a_window(
     take: Take, make_client: Make
 ) -> None:
     take("alerts", extraction(client=NASTY))
@@ -86,14 +90,14 @@ def test_an_alert_about_a_client_is_answered_without_what_windows_have(
     assert found["alert"]["client"] == NASTY
     assert (found["alert"]["p_value"], found["alert"]["layers"]) == (None, {})
     assert found["steps"][0]["contamination"] is None
-    # what a client calls himself is part of no command
+    # the name that a client chose is not part of any command
     assert set(found["commands"]) == {"inspect", "replay_offline", "replay"}
     assert not any("onerror" in command for command in found["commands"].values())
     assert client.get("/api/alerts/eeee/pictures/0").status_code == 204
     assert client.get("/api/models").json()[0]["firing"] == 1
 
 
-def test_commands_quote_what_producers_named() -> None:
+def test_commands_quote_names_chosen_by_producers() -> None:
     parsed = parse("alerts", alert(model=NASTY))
     assert parsed is not None
     assert isinstance(parsed.content, Alert)
@@ -105,7 +109,7 @@ def test_commands_quote_what_producers_named() -> None:
     assert words[words.index("--until") + 1] == "2026-01-05T11"
 
 
-def test_pictures_come_from_the_folder_alone_and_by_request(
+def test_pictures_come_only_from_the_folder_and_are_addressed_by_request(
     filled: None, make_client: Make, take: Take, tmp_path: Path
 ) -> None:
     inputs = tmp_path / "inputs"
@@ -137,12 +141,21 @@ def test_dead_letters_come_with_counts_and_examples(client: Client) -> None:
     assert found["examples"][0]["place"] == "activations/0/2"
 
 
-def test_workers_and_status_say_what_is_not_known_yet(client: Client) -> None:
+def test_workers_and_status_show_what_is_still_unknown(client: Client) -> None:
     workers = client.get("/api/workers").json()
     assert (workers["workers"], workers["lag"], workers["group"]) == ([], None, "latentwatch")
     status = client.get("/api/status").json()
     assert (status["ready"], status["reason"]) == (False, "connecting")
     assert status["topics"]["alerts"] == "alerts"
+
+
+def test_events_are_served_as_a_stream_that_ends_with_the_dashboard(store: Store) -> None:
+    components = Components.make(Settings(), Options(history=store.path), store)
+    components.changes.close()
+    events = Client(make_app(components), "127.0.0.1", "127.0.0.1").get("/api/events")
+    assert (events.status_code, events.text) == (200, "retry: 2000\n\n")
+    assert events.headers["content-type"].startswith("text/event-stream")
+    assert events.headers["x-accel-buffering"] == "no"
 
 
 def test_every_path_is_described(client: Client) -> None:
@@ -160,14 +173,14 @@ def test_every_path_is_described(client: Client) -> None:
     assert "swagger" not in client.get("/docs").text
 
 
-def test_series_of_the_metrics_do_not_depend_on_what_is_in_the_topics(client: Client) -> None:
+def test_metric_series_do_not_depend_on_the_content_of_the_topics(client: Client) -> None:
     families = text_string_to_metric_families(client.get("/metrics").text)
     labels = {str(sample.labels) for family in families for sample in family.samples}
     assert not any("signs" in text for text in labels)
     assert sum("topic" in text for text in labels) == 4
 
 
-def test_the_page_loads_nothing_from_elsewhere() -> None:
+def test_the_page_loads_nothing_from_other_servers() -> None:
     static = Path(__file__).parents[3] / "stream" / "dashboard" / "static"
     for path in [*static.glob("*.html"), *static.glob("*.css"), *static.glob("*.js")]:
         text = path.read_text()

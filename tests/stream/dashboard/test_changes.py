@@ -1,4 +1,4 @@
-"""What open pages are told."""
+"""Events that open pages receive."""
 
 import asyncio
 import re
@@ -8,7 +8,7 @@ from latentwatch.stream.dashboard.changes import Changes
 
 
 async def first(stream: AsyncIterator[bytes], most: int) -> list[str]:
-    """Its first pieces, without the one that says when to come again."""
+    """Its first events, after the one that sets the reconnection delay."""
     pieces = [(await anext(stream)).decode() for _ in range(most + 1)]
     return pieces[1:]
 
@@ -18,39 +18,40 @@ def kinds(piece: str) -> str:
     return found[1] if found else ""
 
 
-def test_a_page_is_told_of_what_changes_after_it_came() -> None:
+def test_a_page_receives_what_changes_after_it_was_opened() -> None:
     async def run() -> None:
         changes = Changes(pause_seconds=0.0)
-        changes.tell("alerts")
+        changes.publish("alerts")
         stream = changes.stream(None)
         assert await anext(stream) == b"retry: 2000\n\n"
         assert changes.listeners == 1
-        changes.tell("hours", "letters")
+        changes.publish("hours", "letters")
         assert kinds((await anext(stream)).decode()) == '"hours","letters"'
 
     asyncio.run(run())
 
 
-def test_changes_that_come_together_are_told_together() -> None:
+def test_simultaneous_changes_are_sent_together() -> None:
     async def run() -> None:
         changes = Changes(pause_seconds=0.0)
         stream = changes.stream(None)
         await anext(stream)
-        changes.tell("hours")
-        changes.tell("alerts")
+        changes.publish("hours")
+        changes.publish("alerts")
         assert kinds((await anext(stream)).decode()) == '"alerts","hours"'
 
     asyncio.run(run())
 
 
-def test_a_page_that_lost_its_connection_is_told_what_it_missed() -> None:
+def test_a_page_that_reconnects_receives_what_it_missed() -> None:
     async def run() -> None:
         changes = Changes(pause_seconds=0.0)
         stream = changes.stream(None)
         await anext(stream)
-        changes.tell("hours")
-        seen = (await anext(stream)).decode().split("\n")[0].removeprefix("id: ")
-        changes.tell("alerts")
+        changes.publish("hours")
+        lines = (await anext(stream)).decode().split("\n")
+        (seen,) = (line.removeprefix("id: ") for line in lines if line.startswith("id: "))
+        changes.publish("alerts")
         (missed,) = await first(changes.stream(seen), 1)
         assert kinds(missed) == '"alerts"'
         for foreign in ("another-1", "nonsense", "-", f"{seen}x"):
@@ -60,7 +61,7 @@ def test_a_page_that_lost_its_connection_is_told_what_it_missed() -> None:
     asyncio.run(run())
 
 
-def test_silence_is_broken_and_streams_end_when_asked_to() -> None:
+def test_idle_streams_send_heartbeats_and_end_on_close() -> None:
     async def run() -> None:
         changes = Changes(heartbeat_seconds=0.01)
         stream = changes.stream(None)

@@ -1,4 +1,4 @@
-"""Records that are, and are not, what their topic is for."""
+"""Records that do, and do not, belong in their topic."""
 
 import pytest
 
@@ -14,21 +14,21 @@ def test_a_rate_is_read_with_the_time_of_its_publication() -> None:
 
 
 @pytest.mark.parametrize("client", ["u7", "x" * 256, "\u202e<b>\n\0é"])
-def test_an_alert_about_a_client_says_who_and_leaves_out_what_windows_have(client: str) -> None:
+def test_an_alert_about_a_client_names_the_client_and_has_no_contamination(client: str) -> None:
     found = parse("alerts", extraction(client=client))
     assert found is not None
     assert isinstance(found.content, Alert)
     assert (found.content.client, found.content.contamination) == (client, None)
 
 
-def test_an_alert_of_an_earlier_version_is_about_no_client() -> None:
+def test_an_alert_of_an_earlier_version_has_no_client() -> None:
     found = parse("alerts", alert())
     assert found is not None
     assert isinstance(found.content, Alert)
     assert found.content.client is None
 
 
-def test_a_record_that_deletes_says_nothing() -> None:
+def test_a_tombstone_has_no_content() -> None:
     assert parse("alerts", Record(None)) is None
 
 
@@ -47,12 +47,12 @@ def test_a_record_that_deletes_says_nothing() -> None:
         ("flagged_requests", flagged(p_value=None)),
     ],
 )
-def test_what_no_worker_writes_is_refused(role: str, record: Record) -> None:
-    with pytest.raises(ValueError, match=r"no CloudEvent|validation error"):
+def test_a_record_that_no_worker_writes_is_refused(role: str, record: Record) -> None:
+    with pytest.raises(ValueError, match=r"not a CloudEvent|validation error"):
         parse(role, record)
 
 
-def test_a_dead_letter_is_shown_by_its_beginning_and_our_headers_win() -> None:
+def test_a_dead_letter_shows_its_first_bytes_and_our_headers_take_precedence() -> None:
     found = parse("dead_letter", letter(7))
     assert found is not None
     content = found.content
@@ -63,7 +63,7 @@ def test_a_dead_letter_is_shown_by_its_beginning_and_our_headers_win() -> None:
     assert content.head.isprintable()
 
 
-def test_a_dead_letter_with_nothing_in_it_is_one_all_the_same() -> None:
+def test_an_empty_dead_letter_is_accepted() -> None:
     found = parse("dead_letter", Record(None, topic="dead-letter", offset=4))
     assert found is not None
     assert isinstance(found.content, DeadLetter)

@@ -1,9 +1,9 @@
-"""What people read when the dashboard cannot go on."""
+"""What people read when the dashboard has to stop."""
 
 import sqlite3
 from pathlib import Path
 
-from latentwatch.stream.dashboard.errors import DashboardError
+from latentwatch.stream.dashboard.options import DashboardError
 from latentwatch.stream.dashboard.run import explained
 
 
@@ -12,9 +12,9 @@ def test_a_history_that_cannot_be_written_says_what_to_do() -> None:
     inner = ExceptionGroup("parts", [full])
     found = explained(ExceptionGroup("all", [inner]), Path("history.sqlite"))
     assert isinstance(found, DashboardError)
-    assert "history.sqlite cannot be written (database or disk is full): see that" in str(found)
+    assert "history.sqlite cannot be written (database or disk is full): check that" in str(found)
 
 
-def test_a_mistake_of_ours_is_not_hidden() -> None:
+def test_a_bug_is_not_hidden() -> None:
     errors = ExceptionGroup("all", [ZeroDivisionError()])
     assert explained(errors, Path("history.sqlite")) is errors

@@ -1,4 +1,4 @@
-"""The history: nothing twice, nothing half, nothing of other topics."""
+"""The history: no duplicates, no partial writes, no records of other topics."""
 
 import sqlite3
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from latentwatch.stream.dashboard.errors import DashboardError
 from latentwatch.stream.dashboard.history import MOST_POINTS, History
+from latentwatch.stream.dashboard.options import DashboardError
 from latentwatch.stream.dashboard.records import parse
 from latentwatch.stream.dashboard.store import MOST_LETTERS, Place, Sample, Store
 from tests.stream.dashboard.conftest import TOPICS
@@ -17,7 +17,7 @@ Take = Callable[..., None]
 NOW = 1_767_607_400.0
 
 
-def test_a_restart_goes_on_where_the_history_ends_and_shows_the_past(file: Path) -> None:
+def test_a_restart_continues_where_the_history_ends_and_shows_the_past(file: Path) -> None:
     with Store(file, TOPICS, keep_days=90) as store:
         store.take([parse("alerts", alert())], {Place("alerts", 1): 7})  # type: ignore[list-item]
     with Store(file, TOPICS, keep_days=90) as store:
@@ -25,7 +25,7 @@ def test_a_restart_goes_on_where_the_history_ends_and_shows_the_past(file: Path)
         assert [found.id for found in History(file).alerts()] == ["a" * 32]
 
 
-def test_records_and_their_offsets_are_kept_together_or_not_at_all(
+def test_records_and_their_offsets_are_stored_together_or_not_at_all(
     store: Store, history: History
 ) -> None:
     good = parse("detection_rates", rate())
@@ -35,7 +35,7 @@ def test_records_and_their_offsets_are_kept_together_or_not_at_all(
     assert store.places() == {}
 
 
-def test_of_an_alert_the_newest_state_counts_whatever_comes_last(
+def test_the_latest_state_of_an_alert_counts_whatever_arrives_last(
     take: Take, history: History
 ) -> None:
     take("alerts", alert(minute=4), alert(minute=9, status="resolved", score=12.0))
@@ -65,18 +65,18 @@ def test_alerts_in_a_history_of_an_earlier_version_are_shown(
     assert [found.client for found in history.alerts()] == [None]
 
 
-def test_of_an_hour_the_highest_revision_counts(take: Take, history: History) -> None:
+def test_the_highest_revision_of_an_hour_counts(take: Take, history: History) -> None:
     take("detection_rates", rate(revision=3, flagged=7), rate(revision=2, flagged=5))
     (found,) = history.hours("signs", "1", 10)
     assert (found.revision, found.flagged) == (3, 7)
 
 
-def test_an_hour_that_a_baseline_judges_is_no_longer_unjudged(take: Take, history: History) -> None:
+def test_an_hour_judged_by_a_baseline_is_no_longer_unjudged(take: Take, history: History) -> None:
     take("detection_rates", rate(layer="", status="no-baseline"), rate(revision=2))
     assert [found.layer for found in history.hours("signs", "1", 10)] == ["deep"]
 
 
-def test_the_newest_hours_come_with_all_their_layers(take: Take, history: History) -> None:
+def test_the_latest_hours_come_with_all_their_layers(take: Take, history: History) -> None:
     take("detection_rates", *(rate(h, layer) for h in range(5) for layer in ("deep", "early")))
     found = history.hours("signs", "1", 2)
     assert [(row.hour[11:13], row.layer) for row in found] == [
@@ -84,13 +84,13 @@ def test_the_newest_hours_come_with_all_their_layers(take: Take, history: Histor
     ]  # fmt: skip
 
 
-def test_a_withdrawn_request_is_flagged_no_longer(take: Take, history: History) -> None:
+def test_a_withdrawn_request_is_no_longer_flagged(take: Take, history: History) -> None:
     take("flagged_requests", flagged(1), flagged(2), flagged(1), flagged(2, "withdrawn"))
     found = history.flagged("signs", "1", "2026-01-05T10:00:00Z", 10)
     assert [request.request_id for _, request in found] == ["request-1"]
 
 
-def test_dead_letters_are_counted_once_and_all_while_examples_are_few(
+def test_every_dead_letter_is_counted_once_while_examples_are_limited(
     take: Take, store: Store, history: History
 ) -> None:
     take("dead_letter", *(letter(n) for n in range(MOST_LETTERS + 5)), letter(3))
@@ -103,7 +103,7 @@ def test_dead_letters_are_counted_once_and_all_while_examples_are_few(
     assert examples[0].place == "activations/0/999"
 
 
-def test_what_is_old_goes_but_an_alert_that_fires(
+def test_old_records_are_deleted_but_firing_alerts_are_kept(
     take: Take, store: Store, history: History
 ) -> None:
     take("alerts", alert("a" * 32), alert("b" * 32, status="resolved"))
@@ -114,7 +114,7 @@ def test_what_is_old_goes_but_an_alert_that_fires(
     assert history.steps("b" * 32) == []
 
 
-def test_of_many_windows_the_highest_scores_are_shown(store: Store, history: History) -> None:
+def test_thinning_many_windows_keeps_the_highest_scores(store: Store, history: History) -> None:
     many = 2 * MOST_POINTS
     store.take_samples(
         Sample(float(n), "signs", "1", 0, "", None, None, float(n == 777), 7.0) for n in range(many)
@@ -125,20 +125,20 @@ def test_of_many_windows_the_highest_scores_are_shown(store: Store, history: His
 
 
 def test_a_second_writer_is_refused(store: Store) -> None:
-    with pytest.raises(DashboardError, match="another dashboard writes"):
+    with pytest.raises(DashboardError, match="another dashboard is writing to"):
         Store(store.path, TOPICS, keep_days=90)
 
 
 def test_a_history_of_other_topics_is_refused_and_can_be_opened_again(file: Path) -> None:
     Store(file, TOPICS, keep_days=90).__exit__()
-    with pytest.raises(DashboardError, match=r"is about the topics alerts .*vision.alerts"):
+    with pytest.raises(DashboardError, match=r"belongs to the topics alerts .*vision.alerts"):
         Store(file, [f"vision.{topic}" for topic in TOPICS], keep_days=90)
     Store(file, TOPICS, keep_days=90).__exit__()
 
 
-def test_what_is_no_history_is_left_alone(file: Path) -> None:
+def test_a_file_that_is_not_a_history_is_left_alone(file: Path) -> None:
     file.write_text("somebody's notes, longer than the header of a database file " * 20)
-    with pytest.raises(DashboardError, match="no history of a dashboard"):
+    with pytest.raises(DashboardError, match="not a dashboard's history"):
         Store(file, TOPICS, keep_days=90)
     file.unlink()
     other = sqlite3.connect(file)

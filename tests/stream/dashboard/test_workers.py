@@ -1,4 +1,4 @@
-"""Workers that are ready, stuck, away, or something else altogether."""
+"""Workers that are ready, stuck, unreachable, or something else altogether."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -38,8 +38,8 @@ def pages(text: str = TEXT, *, alive: bool = True, ready: bool = True) -> Mappin
     }
 
 
-async def asked(workers: Workers, times: int = 1) -> None:
-    """Let them be asked so many times."""
+async def polled(workers: Workers, times: int = 1) -> None:
+    """Wait until they have been polled so many times."""
     task = asyncio.create_task(workers.run())
     for _ in range(times):
         before = [worker.asked_at for worker in workers.all.values()]
@@ -49,14 +49,14 @@ async def asked(workers: Workers, times: int = 1) -> None:
     task.cancel()
 
 
-def ask(store: Store, answers: Mapping[str, Page], times: int = 1) -> Any:
-    """How a worker with these pages is found to be."""
+def poll(store: Store, answers: Mapping[str, Page], times: int = 1) -> Any:
+    """The state of a worker with these pages."""
     with serve("127.0.0.1", 0, answers) as port:
         ticks = iter(range(10**6, 2 * 10**6))
         workers = Workers(
             [f"http://127.0.0.1:{port}"], store, Changes(), 0.01, lambda: float(next(ticks))
         )
-        asyncio.run(asked(workers, times))
+        asyncio.run(polled(workers, times))
     (worker,) = workers.all.values()
     return worker
 
@@ -70,7 +70,7 @@ def test_the_figures_of_a_worker_are_read_with_its_event_time() -> None:
     assert (deep.layer, deep.T, deep.E, deep.threshold) == ("deep", 1.25, 800.0, None)
 
 
-def test_a_worker_that_has_nothing_to_say_yet_is_read() -> None:
+def test_a_worker_without_metrics_yet_is_read() -> None:
     assert read_exposition("", 0.0).samples == []
 
 
@@ -80,29 +80,29 @@ def test_a_worker_that_has_nothing_to_say_yet_is_read() -> None:
         (pages(), "ready", "watches 3 partitions"),
         (pages(ready=False), "not ready", "watches 3 partitions"),
         (pages(alive=False, ready=False), "stuck", "7 messages wait"),
-        (pages("latentwatch_score{ garbage"), "away", "no answer"),
-        ({"/livez": lambda: Answer(200, "text/html", b"<html>")}, "away", "no answer"),
-        (pages("x" * (MOST_BYTES + 10)), "away", "no answer"),
+        (pages("latentwatch_score{ garbage"), "away", "no response"),
+        ({"/livez": lambda: Answer(200, "text/html", b"<html>")}, "away", "no response"),
+        (pages("x" * (MOST_BYTES + 10)), "away", "no response"),
     ],
 )
 def test_health_is_what_the_probes_say(
     store: Store, answers: Mapping[str, Page], state: str, reason: str
 ) -> None:
-    worker = ask(store, answers)
+    worker = poll(store, answers)
     assert worker.state == state
     assert reason in worker.reason
 
 
-def test_a_worker_that_is_gone_keeps_what_it_said_last(store: Store) -> None:
+def test_an_unreachable_worker_keeps_its_last_report(store: Store) -> None:
     with serve("127.0.0.1", 0, pages()) as port:
         workers = Workers([f"http://127.0.0.1:{port}"], store, Changes(), 0.01)
-        asyncio.run(asked(workers))
-    asyncio.run(asked(workers))
+        asyncio.run(polled(workers))
+    asyncio.run(polled(workers))
     (worker,) = workers.all.values()
     assert (worker.state, worker.report.rows) == ("away", 1600)
 
 
-def test_each_window_is_kept_once(store: Store) -> None:
+def test_each_window_is_stored_once(store: Store) -> None:
     count = iter(range(10**6))
 
     def text() -> bytes:
@@ -113,7 +113,7 @@ def test_each_window_is_kept_once(store: Store) -> None:
         **pages(),
         "/metrics": lambda: Answer(200, TEXT_FORMAT, text()),
     }
-    ask(store, answers, times=7)
+    poll(store, answers, times=7)
     scores = [p["score"] for p in History(store.path).samples("signs", "1", 0.0, 1e9)["deep"]]
     assert scores == [5.0, 6.0, 7.0][: len(scores)]
     assert len(scores) >= 2
