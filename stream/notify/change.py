@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+import structlog
 
-__all__ = ["AlertState", "Announced", "Notification", "alert_state"]
+__all__ = ["AlertReader", "AlertState", "Announced", "Notification", "alert_state"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,36 @@ def traceparent_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
     """The trace parent in the headers of a record; None if it is missing or malformed."""
     raw = dict(headers).get("traceparent")
     return raw.decode() if raw is not None and _TRACEPARENT.fullmatch(raw) else None
+
+
+class AlertReader:
+    """Reads states from records of the alerts topic, and sets aside what it cannot read.
+
+    A bad record is counted and logged with its offset, so that it never blocks the alerts after it.
+
+    Parameters
+    ----------
+    log : structlog logger
+    """
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+        self.set_aside = 0
+        self._log = log
+
+    def read(self, record: Any) -> AlertState | None:
+        """The state in an ``aiokafka.ConsumerRecord``; None for tombstones and bad records."""
+        try:
+            return alert_state(record.value, record.headers)
+        except ValueError as error:
+            self.set_aside += 1
+            self._log.warning(
+                "set aside a record that is not an alert: check who else writes to this topic",
+                partition=record.partition,
+                offset=record.offset,
+                reason=str(error).splitlines()[0][:200],
+                set_aside=self.set_aside,
+            )
+            return None
 
 
 class Announced:

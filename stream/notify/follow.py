@@ -16,7 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from latentwatch.stream.kafka.topics import partition_count
-from latentwatch.stream.notify.change import AlertState, Announced, alert_state
+from latentwatch.stream.notify.change import AlertReader, AlertState, Announced
 from latentwatch.stream.notify.retry import Retry
 from latentwatch.stream.notify.targets import DeliveryError, Target
 from latentwatch.stream.settings import Settings
@@ -49,7 +49,7 @@ class Follower:
         self._settings, self._target, self._retry = settings, target, retry
         self._topic = settings.topics().alerts
         self._log = structlog.get_logger("latentwatch.notify").bind(target=target.name)
-        self._announced = Announced()
+        self._reader, self._announced = AlertReader(self._log), Announced()
         self._refresh_at = self._commit_at = time.monotonic()
 
     async def run(self) -> None:
@@ -102,7 +102,7 @@ class Follower:
 
     async def _take(self, consumer: AIOKafkaConsumer, place: TopicPartition, record: Any) -> bool:
         """Deliver what a record changes, if anything; False if the process stops before that."""
-        state = self._state(record)
+        state = self._reader.read(record)
         if state is None:
             return True
         notification = self._announced.pending(state)
@@ -119,20 +119,8 @@ class Follower:
 
     def _states(self, records: list[Any]) -> list[tuple[int, AlertState]]:
         """Offsets and states of records, without those that are not alerts."""
-        found = [(record.offset, self._state(record)) for record in records]
+        found = [(record.offset, self._reader.read(record)) for record in records]
         return [(offset, state) for offset, state in found if state is not None]
-
-    def _state(self, record: Any) -> AlertState | None:
-        try:
-            return alert_state(record.value, record.headers)
-        except ValueError as error:
-            self._log.warning(
-                "skipped a record that is not an alert: check who else writes to this topic",
-                partition=record.partition,
-                offset=record.offset,
-                reason=str(error),
-            )
-            return None
 
     async def _refresh(self) -> None:
         seconds, now = self._target.refresh_seconds, time.monotonic()

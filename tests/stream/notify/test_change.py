@@ -1,13 +1,18 @@
 """When to notify: once per change, however often a worker repeats itself."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import orjson
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from latentwatch.stream.notify.change import AlertState, Announced, alert_state
+from latentwatch.stream.notify.change import AlertReader, AlertState, Announced, alert_state
 from latentwatch.stream.notify.follow import first_of_firing
+from tests.stream.notify.conftest import alert_data
 
 LIFE = [
     {"minute": 1},
@@ -100,6 +105,30 @@ def test_the_end_of_an_alert_with_an_unknown_beginning_is_reported(state: MakeSt
 def test_a_record_that_is_not_an_alert_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match="not an alert event"):
         alert_state(value)
+
+
+@dataclass
+class Record:
+    """The fields of a consumer's record that matter here."""
+
+    value: bytes | None
+    offset: int = 0
+    partition: int = 1
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def test_a_good_alert_behind_bad_records_is_read_and_the_bad_ones_are_counted_and_logged() -> None:
+    good = orjson.dumps({"data": alert_data()})
+    values = [b"garbage", None, b'{"data": {"id": 7}}', good]
+    with capture_logs() as logs:
+        reader = AlertReader(structlog.get_logger())
+        states = [reader.read(Record(value, offset)) for offset, value in enumerate(values, 40)]
+    assert [state and state.id for state in states] == [None, None, None, "f69680d32f1df1bb"]
+    assert reader.set_aside == 2
+    assert [(log["partition"], log["offset"], log["set_aside"]) for log in logs] == [
+        (1, 40, 1),
+        (1, 42, 2),
+    ]
 
 
 def test_a_new_target_starts_at_the_oldest_alert_that_is_firing(state: MakeState) -> None:
