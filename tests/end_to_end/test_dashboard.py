@@ -35,14 +35,14 @@ PATIENCE_MS = 60_000
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Call in another thread: in this one playwright has an event loop that runs."""
+    """Call in another thread: playwright runs an event loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work, *arguments).result()
 
 
 @dataclass
 class Watched:
-    """An attack that a page saw live."""
+    """An attack that an open page showed live."""
 
     browser: Browser
     look: Look
@@ -52,12 +52,12 @@ class Watched:
     alert_id: str
 
     def read(self, path: str) -> Any:
-        """What the API says."""
+        """What the API returns."""
         with urllib.request.urlopen(f"{self.dashboard.url}{path}", timeout=10) as answer:
             return json.loads(answer.read())
 
     def windows(self) -> int:
-        """Windows of signs/1 that the dashboard saw."""
+        """Number of windows of signs/1 that the dashboard has stored."""
         layers = self.read("api/samples?model=signs&version=1")["layers"]
         return len(layers.get("", []))
 
@@ -69,7 +69,7 @@ def watched(
     recording: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Watched]:
-    """A page that was open before the first request came, and was never loaded again."""
+    """A page that was open before the first request arrived, and was never reloaded."""
     folder, port = tmp_path_factory.mktemp("dashboard"), free_port()
     Image.new("RGB", (8, 8), "red").save(folder / "0.png")
     options = (
@@ -87,7 +87,7 @@ def watched(
         signs = [m for m in recording.messages if m.partition == 0]
         apart(service.send, [message for message, _ in recording.refused[:3]])
         for begin in (0, 16, 32):
-            # an hour at a time: each is seen as a window of its own
+            # one hour at a time, so that each is sampled as a separate window
             seen = found.windows()
             apart(service.send, signs[begin : begin + 16])
             service.wait_until("a new window is seen", lambda seen=seen: found.windows() > seen)
@@ -98,7 +98,7 @@ def watched(
 
 
 def go(watched: Watched, place: str) -> Any:
-    """Follow a link that somebody was sent."""
+    """Open a link that somebody shared."""
     watched.look.page.goto(f"{watched.dashboard.url}{place}")
     watched.look.page.wait_for_load_state()
     return watched.look.page
@@ -109,22 +109,22 @@ def fits(page: Any) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
-def test_the_attacked_hour_is_seen_by_a_page_that_was_open(watched: Watched) -> None:
+def test_an_open_page_shows_the_attacked_hour(watched: Watched) -> None:
     page = watched.look.page
     page.get_by_role("link", name="signs/1").first.click()
     chart = page.get_by_role("img", name=re.compile("Requests and detection rate of 3 hours"))
     chart.locator("canvas").wait_for(timeout=PATIENCE_MS)
-    page.get_by_text("The same as a table").first.click()
-    hours = page.get_by_role("region", name="Hours, the newest first").locator("tbody tr")
+    page.get_by_text("Show as table").first.click()
+    hours = page.get_by_role("region", name="Hours, latest first").locator("tbody tr")
     rows = {cells[0]: cells for cells in (row.split("\t") for row in hours.all_inner_texts())}
     assert rows["1 May 00:00"][1:4] == ["768", "0", "0.0%"]
     assert float(rows["1 May 01:00"][3].rstrip("%")) > 5.0
-    told = apart(watched.service.read).rates["signs", "deep", "2024-05-01T01:00:00Z"]
-    assert rows["1 May 01:00"][2] == str(told["flagged"])
+    published = apart(watched.service.read).rates["signs", "deep", "2024-05-01T01:00:00Z"]
+    assert rows["1 May 01:00"][2] == str(published["flagged"])
     assert page.get_by_role("img", name=re.compile("^Score, by window: .*threshold")).count() == 1
 
 
-def test_one_alert_is_looked_into_by_keyboard_alone(watched: Watched) -> None:
+def test_an_alert_can_be_investigated_by_keyboard_alone(watched: Watched) -> None:
     page = go(watched, "#/alerts")
     link = page.locator(f"#alert-{watched.alert_id}")
     link.wait_for()
@@ -150,13 +150,13 @@ def test_one_alert_is_looked_into_by_keyboard_alone(watched: Watched) -> None:
 def test_workers_are_shown_with_their_health(watched: Watched) -> None:
     page = go(watched, "#/workers")
     page.locator("tr", has_text="watches 3 partitions").locator("text=ready").wait_for()
-    page.locator("tr", has_text="http://127.0.0.1:9").locator("text=away").wait_for()
+    page.locator("tr", has_text="http://127.0.0.1:9").locator("text=unreachable").wait_for()
     page.get_by_text("1 of 2").wait_for()
 
 
 def test_dead_letters_are_counted_with_examples(watched: Watched) -> None:
     page = go(watched, "#/letters")
-    page.get_by_role("region", name="The newest dead letters").wait_for(timeout=PATIENCE_MS)
+    page.get_by_role("region", name="Latest dead letters").wait_for(timeout=PATIENCE_MS)
     counts = page.get_by_role("region", name="Dead letters by reason").inner_text()
     assert "not-cloudevent" in counts
     page.locator("tr", has=page.locator("pre", has_text="garbage")).locator("summary").click()
@@ -204,7 +204,7 @@ def test_every_page_fits_a_phone_in_both_themes(watched: Watched, scheme: str) -
     look.page.close()
 
 
-def test_the_browser_has_nothing_to_complain_of(watched: Watched) -> None:
+def test_the_browser_has_nothing_to_complain_about(watched: Watched) -> None:
     assert watched.look.complaints == []
     assert watched.look.elsewhere == []
 
@@ -216,7 +216,7 @@ def test_a_restart_without_kafka_shows_the_past_and_says_so(watched: Watched) ->
     away = watched.service.settings.model_copy(update={"bootstrap_servers": "127.0.0.1:9"})
     with running_dashboard(away, watched.folder) as again:
         look = watched.browser.look(f"{again.url}#/alert/{watched.alert_id[:8]}")
-        look.page.get_by_role("heading", name="How it went").wait_for()
+        look.page.get_by_role("heading", name="Course").wait_for()
         look.page.locator("#banner", has_text="does not answer").wait_for(timeout=PATIENCE_MS)
         with urllib.request.urlopen(f"{again.url}api/hours?model=signs&version=1") as answer:
             assert json.loads(answer.read()) == before

@@ -1,4 +1,4 @@
-// Charts: uPlot with our colours, our times and the spans of alerts behind the lines.
+// Charts: uPlot with our colours and time axis, and the spans of alerts behind the lines.
 
 import { h } from "./dom.js";
 import { clock, count, day, number, share, tick } from "./format.js";
@@ -48,7 +48,7 @@ function bands(spans) {
 
 const live = new Set();
 
-// An element that keeps a chart as wide as itself and draws it anew in the colours of the theme.
+// An element whose chart follows its width, and is redrawn when the colour theme changes.
 function plot(label, height, options, data) {
   const place = h("div", { class: "chart", role: "img", "aria-label": label });
   let chart = null;
@@ -80,7 +80,7 @@ export function redrawAll() {
 
 const shown = (write) => (chart, value) => (value === null || value === undefined ? "" : write(value));
 
-// rows: {at, requests, flagged, rate}, an hour each
+// rows: {at, requests, flagged, rate}, one per hour
 export function hoursChart(label, rows, spans) {
   const at = rows.map((row) => row.at + HOUR / 2);
   const data = [at, ...["requests", "flagged", "rate"].map((name) => rows.map((row) => row[name]))];
@@ -110,7 +110,7 @@ export function hoursChart(label, rows, spans) {
 // lines: [name, values, "threshold" or ""]; at: seconds since 1970
 export function linesChart(label, at, lines, { spans = [], height = 190, points = false, whole = false, bend = 0 } = {}) {
   const write = whole ? count : number;
-  // linear up to the bend and logarithmic beyond: a strong attack must not hide the threshold
+  // linear up to the bend and logarithmic above it, so that a strong attack does not hide the threshold
   const scale = bend ? { distr: 4, asinh: bend } : {};
   const decades = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((n) => [10 ** n, 3 * 10 ** n]);
   const steps = bend ? {
@@ -120,7 +120,7 @@ export function linesChart(label, at, lines, { spans = [], height = 190, points 
   const solo = at.length < 3;
   return plot(label, height, () => ({
     scales: {
-      // of one moment the library would make years
+      // for a single point the library would show years
       x: { time: true, range: (_, first, last) => (at.length === 1 ? [at[0] - 1800, at[0] + 1800] : [first, last]) },
       y: { ...scale, range: (_, low, high) => [Math.min(0, low), high > 0 ? 1.12 * high : 1] },
     },
@@ -137,7 +137,7 @@ export function linesChart(label, at, lines, { spans = [], height = 190, points 
   }), [at, ...lines.map(([, values]) => values)]);
 }
 
-// What a chart shows, as a table for who does not see it.
+// The data of a chart as a table, for people who cannot see it.
 export function asTable(id, content) {
-  return h("details", { id }, h("summary", {}, "The same as a table"), content);
+  return h("details", { id }, h("summary", {}, "Show as table"), content);
 }

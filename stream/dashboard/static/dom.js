@@ -1,4 +1,4 @@
-// Elements from plain values. Text only ever becomes text nodes: names come from producers.
+// Builds elements from plain values. Text becomes text nodes only, because names come from producers.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -26,8 +26,8 @@ export function card(title, { size = "", note = "", right = null } = {}, ...chil
     ...children);
 }
 
-// columns: [title, cell(row), class]; the first cell of a row is its header
-export function table(caption, columns, rows, { nothing = "nothing yet" } = {}) {
+// columns: [title, cell(row), class]; the first cell of each row is its header
+export function table(caption, columns, rows, { nothing = "No data yet." } = {}) {
   if (!rows.length) return h("p", { class: "quiet" }, nothing);
   const line = (row) => h("tr", {}, columns.map(([, cell, kind = ""], index) =>
     h(index ? "td" : "th", { class: kind || null, scope: index ? null : "row" }, cell(row))));
@@ -42,14 +42,14 @@ export function figures(list) {
     h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value), note && h("dd", {}, note))));
 }
 
-// Buttons of which one is pressed.
+// A group of buttons, one of which is pressed.
 export function choice(label, values, chosen, choose) {
   return h("span", { class: "choice", role: "group", "aria-label": label }, values.map(([value, text]) =>
     h("button", { type: "button", id: `choice-${label}-${value}`, "aria-pressed": String(value === chosen), onclick: () => choose(value) }, text)));
 }
 
-// A part of a page that is drawn again only when its data changed; focus and open details stay.
-export class Part {
+// A section of a page, redrawn only when its data changed; focus and open details are kept.
+export class Section {
   constructor(element) {
     this.element = element;
     this.known = undefined;

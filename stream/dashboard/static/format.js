@@ -1,4 +1,4 @@
-// Numbers and times for people; times are UTC.
+// Formats numbers and times for people, in UTC.
 
 const whole = new Intl.NumberFormat("en");
 const NONE = "–";
@@ -18,7 +18,7 @@ export function number(value) {
 
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
 
-// Of an axis: no more digits than its steps have, and no more than fit beside it.
+// Labels of an axis: no more digits than its steps need, and no more than fit next to it.
 export function tick(value) {
   if (value === null) return "";
   const size = Math.abs(value);

@@ -1,4 +1,4 @@
-// Which page is shown, and when it is brought up to date.
+// Chooses the page to show, and updates it when something changes.
 
 import { ask, listen } from "./api.js";
 import { redrawAll } from "./charts.js";
@@ -7,11 +7,11 @@ import { alertPage } from "./page_alert.js";
 import { modelPage } from "./page_model.js";
 import { alertsPage, modelsPage } from "./page_models.js";
 import { lettersPage, workersPage } from "./page_service.js";
-import { modelLink, modelName } from "./pieces.js";
+import { modelLink, modelName } from "./shared.js";
 
 const main = document.getElementById("main");
 const chooser = document.getElementById("model");
-const standing = document.getElementById("standing");
+const connection = document.getElementById("connection");
 const banner = document.getElementById("banner");
 
 const PAGES = { alerts: alertsPage, workers: workersPage, letters: lettersPage, alert: alertPage, model: modelPage };
@@ -30,7 +30,7 @@ function pageOf(hash) {
   return make(...parts.slice(1));
 }
 
-// One update at a time; what changes meanwhile makes another one. No kinds stand for all.
+// Runs one update at a time; changes in the meantime cause another. An empty set means everything.
 async function update(kinds = new Set()) {
   if (updating) {
     waiting = waiting === null || (waiting.size && kinds.size) ? new Set([...(waiting ?? []), ...kinds]) : new Set();
@@ -74,17 +74,17 @@ async function updateChooser() {
   chooser.value = shown.model ? modelLink(shown.model.model, shown.model.version) : "";
 }
 
-async function updateStanding() {
+async function updateConnection() {
   const found = connected ? await ask("status") : null;
-  const [kind, words] = !found ? ["away", "the dashboard is away"] : found.ready ? ["live", "live"] : ["", found.behind ? "reading the past" : "not live"];
-  standing.className = `standing ${kind}`;
-  standing.querySelector(".words").textContent = words;
+  const [kind, words] = !found ? ["away", "disconnected"] : found.ready ? ["live", "live"] : ["", found.behind ? "catching up" : "not live"];
+  connection.className = `connection ${kind}`;
+  connection.querySelector(".words").textContent = words;
   const trouble = found && !found.ready && !found.behind ? found.reason : "";
   banner.hidden = trouble === "";
   banner.textContent = trouble;
   if (!found) return;
   document.getElementById("logout").hidden = !found.can_log_out;
-  const odd = found.passed_over ? `, ${found.passed_over} records passed over` : "";
+  const odd = found.passed_over ? `, ${found.passed_over} records skipped` : "";
   document.getElementById("about").textContent = `latentwatch ${found.version}, Kafka at ${found.servers}${odd}${found.user ? `, ${found.user}` : ""}`;
 }
 
@@ -93,7 +93,7 @@ const quietly = (work) => work().catch(() => undefined);
 chooser.addEventListener("change", () => { location.hash = chooser.value || "#/"; });
 addEventListener("hashchange", () => show(false));
 document.getElementById("skip").addEventListener("click", (event) => {
-  // the address is a page of ours: a jump must not change it
+  // the hash is the address of a page, so this link must not change it
   event.preventDefault();
   main.focus();
 });
@@ -105,8 +105,8 @@ listen((kinds) => {
   const all = kinds.size === 0;
   if (all || shown.kinds.some((kind) => kinds.has(kind))) update(kinds);
   if (all || kinds.has("alerts") || kinds.has("hours")) quietly(updateChooser);
-  if (all || kinds.has("status")) quietly(updateStanding);
+  if (all || kinds.has("status")) quietly(updateConnection);
 }, (heard) => {
   connected = heard;
-  quietly(updateStanding);
+  quietly(updateConnection);
 });

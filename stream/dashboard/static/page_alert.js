@@ -1,10 +1,10 @@
-// One alert: which requests, which layers, how it went, and what to do next.
+// One alert: its requests, its layers, its course, and what to do next.
 
 import { ask } from "./api.js";
 import { asTable, linesChart } from "./charts.js";
-import { card, figures, h, Part, table } from "./dom.js";
+import { card, figures, h, Section, table } from "./dom.js";
 import { chance, count, number, seconds, share, time } from "./format.js";
-import { clientName, command, facts, isAboutClient, lasted, meter, modelLink, modelName, state, suspects, what } from "./pieces.js";
+import { clientName, command, facts, isAboutClient, lasted, meter, modelLink, modelName, state, suspects, what } from "./shared.js";
 
 function layerTable(alert) {
   const layers = Object.entries(alert.layers);
@@ -20,59 +20,59 @@ function layerTable(alert) {
 
 function course(alert, steps) {
   const at = steps.map((step) => seconds(step.last_seen_at));
-  const name = isAboutClient(alert) ? "evidence" : "highest score so far";
+  const name = isAboutClient(alert) ? "evidence" : "peak score";
   const columns = [
-    ["seen at", (step) => time(step.last_seen_at), "time"], ["state", (step) => `${step.status}, ${step.severity}`],
+    ["last seen", (step) => time(step.last_seen_at), "time"], ["state", (step) => `${step.status}, ${step.severity}`],
     ...(isAboutClient(alert) ? [["evidence", (step) => number(step.score), "num"]] : [
-      ["highest score", (step) => number(step.score), "num"], ["contamination", (step) => share(step.contamination), "num"]])];
+      ["peak score", (step) => number(step.score), "num"], ["contamination", (step) => share(step.contamination), "num"]])];
   return [
     linesChart(`${name.slice(0, 1).toUpperCase()}${name.slice(1)} at ${steps.length} times`, at, [
       [name, steps.map((step) => step.score), ""], ["threshold", steps.map((step) => step.threshold), "threshold"]],
     { points: true, bend: alert.threshold }),
-    asTable("table-course", table("How it went", columns, steps)),
+    asTable("table-course", table("Course of the alert", columns, steps)),
   ];
 }
 
 function places(alert) {
-  return alert.window.offsets.map((place) => h("div", {}, `partition ${place.partition}, messages ${count(place.first)} to ${count(place.last)}`));
+  return alert.window.offsets.map((place) => h("div", {}, `partition ${place.partition}, offsets ${count(place.first)} to ${count(place.last)}`));
 }
 
 function about(alert) {
   return facts([
     isAboutClient(alert) && ["client", clientName(alert)],
     [isAboutClient(alert) ? "queries" : "window", `${count(alert.window.requests)} ${isAboutClient(alert) ? "of this client" : "requests"}, ${time(alert.window.first_event_time)} to ${time(alert.window.last_event_time)}`],
-    [isAboutClient(alert) ? "offsets, with others between" : "offsets", places(alert)],
+    [isAboutClient(alert) ? "offsets, other clients in between" : "offsets", places(alert)],
     ["baseline", h("code", {}, alert.baseline_sha256)],
-    ["false alarms", `one in ${count(alert.average_run_length)} benign requests, on average${isAboutClient(alert) ? ", of all clients together" : ""}`],
+    ["false alarms", `one per ${count(alert.average_run_length)} benign requests on average${isAboutClient(alert) ? ", across all clients" : ""}`],
     alert.atlas_technique && ["MITRE ATLAS", alert.atlas_technique],
-    ["worker's version", alert.software_version],
+    ["worker version", alert.software_version],
     ["id", h("code", {}, alert.id)],
   ]);
 }
 
 const LABELS = {
-  inspect: "A report on its requests, from Kafka while it keeps them",
-  replay_offline: "Decide again on the recorded hours, without Kafka",
-  replay: "The recorded hours again, through topics of their own",
+  inspect: "Report on its requests, while Kafka still has them",
+  replay_offline: "Replay the recorded hours offline, without Kafka",
+  replay: "Replay the recorded hours through separate topics",
 };
 
 const CLIENT = [
-  "The queries of this client are nearer to one another than those of honest clients: inputs made from one another, by small steps or by mixing, are how somebody copies a model.",
-  "Whoever asks about one and the same thing again and again, such as the frames of one object, looks like that as well.",
-  "Look at the client's requests between the offsets below, then limit the client's rate, or end the account.",
+  "This client's queries are closer to each other than those of honest clients. Deriving inputs from each other, by small steps or by mixing, is how a model is extracted.",
+  "A client that keeps asking about the same thing, such as frames of one object, looks similar.",
+  "Review the client's requests in the offsets below, then limit the client's rate or close the account.",
 ];
 
 function clientPage(alert, steps, commands) {
   return [
     figures([
       ["Evidence", number(alert.score), `threshold ${number(alert.threshold)}`, alert.status === "firing" ? "bad" : ""],
-      ["Queries", count(alert.window.requests), "since the likeliest beginning"],
+      ["Queries", count(alert.window.requests), "since the most likely start"],
     ]),
     h("div", { class: "grid" },
-      card("Who", { size: "half" }, h("p", {}, "Client ", clientName(alert)), CLIENT.map((text) => h("p", { class: "quiet" }, text))),
-      card("How it went", { size: "half" }, course(alert, steps)),
+      card("Client", { size: "half" }, h("p", {}, "Client ", clientName(alert)), CLIENT.map((text) => h("p", { class: "quiet" }, text))),
+      card("Course", { size: "half" }, course(alert, steps)),
       card("What to do next", {}, h("div", { class: "commands" }, Object.entries(commands).map(([name, text]) => command(text, LABELS[name])))),
-      card("The queries", {}, about(alert)))];
+      card("Queries", {}, about(alert)))];
 }
 
 function draw({ alert, steps, commands, pictures }) {
@@ -92,20 +92,20 @@ function windowPage(alert, steps, commands, pictures) {
       ["Requests", count(alert.window.requests), "in the window"],
     ]),
     h("div", { class: "grid" },
-      card("Most suspicious requests", { note: "the least typical first" },
+      card("Most suspicious requests", { note: "least typical first" },
         suspects(alert.most_suspicious, (request, place) => (request.input_ref && pictures ? `/api/alerts/${alert.id}/pictures/${place}` : null), pictures)),
       card("What to do next", {}, h("div", { class: "commands" }, Object.entries(commands).map(([name, text]) => command(text, LABELS[name])))),
-      card("Layers", { size: "half", note: "the window with the highest score" }, layerTable(alert)),
-      card("How it went", { size: "half" }, course(alert, steps)),
-      card("The window", {}, about(alert)))];
+      card("Layers", { size: "half", note: "in the window with the highest score" }, layerTable(alert)),
+      card("Course", { size: "half" }, course(alert, steps)),
+      card("Window", {}, about(alert)))];
 }
 
 export function alertPage(id) {
-  const part = new Part(h("div", {}));
+  const section = new Section(h("div", {}));
   return {
-    title: `Alert ${id.slice(0, 12)}`, page: "alerts", element: part.element, kinds: ["alerts"],
+    title: `Alert ${id.slice(0, 12)}`, page: "alerts", element: section.element, kinds: ["alerts"],
     async update() {
-      part.show(await ask(`alerts/${encodeURIComponent(id)}`), draw);
+      section.show(await ask(`alerts/${encodeURIComponent(id)}`), draw);
     },
   };
 }

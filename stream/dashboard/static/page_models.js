@@ -1,34 +1,34 @@
-// All model versions at one glance, and the alerts that are open.
+// All model versions at a glance, the open alerts, and the list of alerts.
 
 import { ask } from "./api.js";
-import { card, h, Part, table } from "./dom.js";
+import { card, h, Section, table } from "./dom.js";
 import { count, hourName, share } from "./format.js";
-import { alertTable, modelLink, modelName, tag } from "./pieces.js";
+import { alertTable, modelLink, modelName, tag } from "./shared.js";
 
 function modelState(found) {
   if (found.firing) return tag(`${found.firing} firing`, "bad");
   if (found.newest_hour && found.newest_hour.status !== "ok") return tag(found.newest_hour.status.replace("-", " "), "warn");
-  return tag("calm", "good");
+  return tag("quiet", "good");
 }
 
-const newest = (read) => (found) => (found.newest_hour ? read(found.newest_hour) : "–");
+const latest = (read) => (found) => (found.newest_hour ? read(found.newest_hour) : "–");
 
 function modelTable(models) {
-  return table("Models and their newest hour", [
+  return table("Models and their latest hour", [
     ["model", (found) => h("a", { href: modelLink(found.model, found.version), id: `model-${modelName(found)}` }, modelName(found)), "long"],
     ["state", modelState],
-    ["newest hour", newest((hour) => hourName(hour.hour)), "time"],
-    ["requests", newest((hour) => count(hour.requests)), "num"],
-    ["flagged", newest((hour) => count(hour.flagged)), "num"],
-    ["detection rate", newest((hour) => (hour.status === "ok" ? share(hour.detection_rate) : "–")), "num"],
-    ["windows over the threshold", newest((hour) => `${count(hour.alarms)} of ${count(hour.windows)}`), "num"],
-    ["alerts so far", (found) => count(found.alerts), "num"],
-  ], models, { nothing: "No hour and no alert was published so far. An hour appears when it is over." });
+    ["latest hour", latest((hour) => hourName(hour.hour)), "time"],
+    ["requests", latest((hour) => count(hour.requests)), "num"],
+    ["flagged", latest((hour) => count(hour.flagged)), "num"],
+    ["detection rate", latest((hour) => (hour.status === "ok" ? share(hour.detection_rate) : "–")), "num"],
+    ["windows over threshold", latest((hour) => `${count(hour.alarms)} of ${count(hour.windows)}`), "num"],
+    ["alerts", (found) => count(found.alerts), "num"],
+  ], models, { nothing: "No hours or alerts yet. An hour appears once it is over." });
 }
 
 export function modelsPage() {
-  const models = new Part(h("div", {}));
-  const alerts = new Part(h("div", {}));
+  const models = new Section(h("div", {}));
+  const alerts = new Section(h("div", {}));
   const element = h("div", {},
     h("div", { class: "head" }, h("h1", {}, "Models")),
     h("div", { class: "grid" }, card("Model versions", {}, models.element), card("Open alerts", {}, alerts.element)));
@@ -37,13 +37,13 @@ export function modelsPage() {
     async update() {
       const [found, firing] = await Promise.all([ask("models"), ask("alerts", { status: "firing" })]);
       models.show(found, modelTable);
-      alerts.show(firing, (list) => alertTable(list, { nothing: "No alert is firing." }));
+      alerts.show(firing, (list) => alertTable(list, { nothing: "No alerts are firing." }));
     },
   };
 }
 
 export function alertsPage() {
-  const part = new Part(h("div", {}));
+  const section = new Section(h("div", {}));
   const more = h("p", {});
   let all = [];
   const older = async () => {
@@ -52,13 +52,13 @@ export function alertsPage() {
     show(next.length === 100);
   };
   const show = (isMore) => {
-    part.show(all, (list) => alertTable(list));
-    more.replaceChildren(...(isMore ? [h("button", { type: "button", onclick: older }, "Older ones")] : []));
+    section.show(all, (list) => alertTable(list));
+    more.replaceChildren(...(isMore ? [h("button", { type: "button", onclick: older }, "Show older alerts")] : []));
   };
   return {
     title: "Alerts", page: "alerts", kinds: ["alerts"],
     element: h("div", {}, h("div", { class: "head" }, h("h1", {}, "Alerts")),
-      h("div", { class: "grid" }, card("Open and past alerts", {}, part.element, more))),
+      h("div", { class: "grid" }, card("Open and past alerts", {}, section.element, more))),
     async update() {
       const first = await ask("alerts");
       const last = first.at(-1)?.fired_at ?? "";

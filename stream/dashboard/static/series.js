@@ -1,4 +1,4 @@
-// Lines of the charts of score, T and E: by window, from what workers said, or by hour.
+// Lines of the charts of score, T and E: by window, from the workers' samples, or by hour.
 
 import { seconds } from "./format.js";
 
@@ -12,7 +12,7 @@ function lines(at, layers, find) {
   return found;
 }
 
-// Of the windows that are too near each other to be told apart, the one with the highest score.
+// Of windows too close to each other to distinguish, the one with the highest score.
 export function byWindow(layers) {
   const whole = layers[""] ?? [];
   if (!whole.length) return { at: [], score: [], T: [], E: [] };
@@ -32,7 +32,7 @@ export function byWindow(layers) {
   return found;
 }
 
-// An hour has no threshold of its own: that of the windows is what alerts were raised by. Alerts are those about windows.
+// An hour has no threshold of its own, so the threshold of the windows is shown. Alerts: those about windows.
 export function byHour(rates, alerts) {
   const rows = new Map(rates.map((rate) => [`${rate.layer}|${seconds(rate.hour)}`, rate]));
   const at = [...new Set(rates.map((rate) => seconds(rate.hour)))].sort((a, b) => a - b);

@@ -1,4 +1,4 @@
-// Pieces that several pages share.
+// Elements that several pages share.
 
 import { h, svg, table } from "./dom.js";
 import { chance, number, seconds, share, span, time } from "./format.js";
@@ -15,18 +15,18 @@ export function state(alert) {
   return tag(`firing, ${alert.severity}`, alert.severity === "critical" ? "bad" : "warn");
 }
 
-// About one client's queries, and not about a window of requests.
+// Whether an alert is about one client's queries rather than a window of requests.
 export const isAboutClient = (alert) => alert.pattern === "extraction";
 
-// Whatever clients call themselves, in whatever direction it is written.
-export const clientName = (alert) => h("bdi", { class: "name" }, alert.client ?? "of no known name");
+// A client's name in its own writing direction; clients choose it freely.
+export const clientName = (alert) => h("bdi", { class: "name" }, alert.client ?? "(unknown)");
 
-export const what = (alert) => isAboutClient(alert) ? "Model extraction" : `${alert.pattern.slice(0, 1).toUpperCase()}${alert.pattern.slice(1)} requests`;
+export const what = (alert) => isAboutClient(alert) ? "Model extraction" : alert.pattern === "drift" ? "Data drift" : `${alert.pattern.slice(0, 1).toUpperCase()}${alert.pattern.slice(1)} requests`;
 
 export const lasted = (alert) => span(seconds(alert.last_seen_at) - seconds(alert.fired_at));
 
-export function alertTable(alerts, { withModel = true, nothing = "No alert so far." } = {}) {
-  return table("Alerts, the newest first", [
+export function alertTable(alerts, { withModel = true, nothing = "No alerts yet." } = {}) {
+  return table("Alerts, latest first", [
     ["alert", (alert) => [
       h("a", { href: `#/alert/${encodeURIComponent(alert.id)}`, id: `alert-${alert.id}` }, what(alert)),
       isAboutClient(alert) && h("div", { class: "quiet" }, "client ", clientName(alert))]],
@@ -41,7 +41,7 @@ export function alertTable(alerts, { withModel = true, nothing = "No alert so fa
   ], alerts, { nothing });
 }
 
-// A score as a bar, with a mark where the threshold is.
+// A score as a bar, with a mark at the threshold.
 export function meter(value, threshold, most) {
   const place = (score) => 100 * Math.min(Math.max(score / most, 0), 1);
   const mark = place(threshold);
@@ -62,15 +62,15 @@ function frame(source, reference, why) {
   return place;
 }
 
-// requests: suspects; source(request, place): address of the picture, or null
+// requests: suspects; source(request, place): URL of the picture, or null
 export function suspects(requests, source, pictures) {
-  const why = (request) => (!request.input_ref ? "no input reference" : pictures ? "no picture to be had" : "pictures are off (--inputs)");
+  const why = (request) => (!request.input_ref ? "no input reference" : pictures ? "no picture available" : "pictures are off (--inputs)");
   return h("ol", { class: "suspects" }, requests.map((request, place) => h("li", {},
     frame(source(request, place), request.input_ref ?? "", why(request)),
     h("dl", {},
       h("dd", { class: "name" }, request.request_id),
       h("dt", {}, "p-value"), h("dd", {}, chance(request.p_value)),
-      h("dt", {}, "energy"), h("dd", {}, number(request.energy)),
+      h("dt", {}, "squared distance"), h("dd", {}, number(request.energy)),
       h("dt", {}, "class"), h("dd", {}, request.predicted_class),
       h("dt", {}, "time"), h("dd", {}, time(request.event_time)),
       h("dt", {}, "message"), h("dd", {}, `${request.partition}/${request.offset}`)))));
@@ -79,7 +79,7 @@ export function suspects(requests, source, pictures) {
 export function command(text, label) {
   const written = h("pre", { tabindex: "0" }, text);
   const button = h("button", { type: "button", "aria-label": `Copy: ${label}`, onclick: async () => {
-    // without HTTPS browsers keep the clipboard from pages of other machines: select it then
+    // browsers block the clipboard on pages of other machines without HTTPS; select the text then
     getSelection().selectAllChildren(written);
     await navigator.clipboard?.writeText(text).catch(() => undefined);
     button.textContent = navigator.clipboard ? "Copied" : "Selected";
