@@ -216,7 +216,7 @@ def test_a_restart_without_kafka_shows_the_past_and_says_so(watched: Watched) ->
     away = watched.service.settings.model_copy(update={"bootstrap_servers": "127.0.0.1:9"})
     with running_dashboard(away, watched.folder) as again:
         look = watched.browser.look(f"{again.url}#/alert/{watched.alert_id[:8]}")
-        look.page.get_by_role("heading", name="Course").wait_for()
+        look.page.get_by_role("heading", name="Score over time").wait_for()
         look.page.locator("#banner", has_text="does not answer").wait_for(timeout=PATIENCE_MS)
         with urllib.request.urlopen(f"{again.url}api/hours?model=signs&version=1") as answer:
             assert json.loads(answer.read()) == before

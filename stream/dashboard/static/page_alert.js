@@ -29,7 +29,7 @@ function course(alert, steps) {
     linesChart(`${name.slice(0, 1).toUpperCase()}${name.slice(1)} at ${steps.length} times`, at, [
       [name, steps.map((step) => step.score), ""], ["threshold", steps.map((step) => step.threshold), "threshold"]],
     { points: true, bend: alert.threshold }),
-    asTable("table-course", table("Course of the alert", columns, steps)),
+    asTable("table-course", table("States of the alert", columns, steps)),
   ];
 }
 
@@ -70,7 +70,7 @@ function clientPage(alert, steps, commands) {
     ]),
     h("div", { class: "grid" },
       card("Client", { size: "half" }, h("p", {}, "Client ", clientName(alert)), CLIENT.map((text) => h("p", { class: "quiet" }, text))),
-      card("Course", { size: "half" }, course(alert, steps)),
+      card("Evidence over time", { size: "half" }, course(alert, steps)),
       card("What to do next", {}, h("div", { class: "commands" }, Object.entries(commands).map(([name, text]) => command(text, LABELS[name])))),
       card("Queries", {}, about(alert)))];
 }
@@ -96,7 +96,7 @@ function windowPage(alert, steps, commands, pictures) {
         suspects(alert.most_suspicious, (request, place) => (request.input_ref && pictures ? `/api/alerts/${alert.id}/pictures/${place}` : null), pictures)),
       card("What to do next", {}, h("div", { class: "commands" }, Object.entries(commands).map(([name, text]) => command(text, LABELS[name])))),
       card("Layers", { size: "half", note: "in the window with the highest score" }, layerTable(alert)),
-      card("Course", { size: "half" }, course(alert, steps)),
+      card("Score over time", { size: "half" }, course(alert, steps)),
       card("Window", {}, about(alert)))];
 }
 

@@ -73,7 +73,7 @@ export function suspects(requests, source, pictures) {
       h("dt", {}, "squared distance"), h("dd", {}, number(request.energy)),
       h("dt", {}, "class"), h("dd", {}, request.predicted_class),
       h("dt", {}, "time"), h("dd", {}, time(request.event_time)),
-      h("dt", {}, "message"), h("dd", {}, `${request.partition}/${request.offset}`)))));
+      h("dt", {}, "offset"), h("dd", {}, `${request.partition}/${request.offset}`)))));
 }
 
 export function command(text, label) {
