@@ -73,11 +73,13 @@ ARROWS: Mapping[str, str] = {
     "lab/bench/hook": "producers",
     "lab/bench": (
         "detector detector/evaluation lab/brokers lab/peers producers stream/cli stream/core "
-        "stream/kafka stream/recording stream/replay stream/service stream/settings"
+        "stream/kafka stream/processes stream/recording stream/replay stream/service "
+        "stream/settings"
     ),
     "lab/soak": (
         "detector lab/bench lab/brokers producers stream/cli stream/core stream/kafka "
-        "stream/notify stream/recording stream/replay stream/service stream/settings"
+        "stream/notify stream/processes stream/recording stream/replay stream/service "
+        "stream/settings"
     ),
 }
 

@@ -168,23 +168,17 @@ def replay_recording(url: str, speed: str = "max") -> int:
     alert among them is no false one, and none is waited for.
     """
     system = running()
-    code, said = _run(system, "replay", ["replay", url, f"--speed={speed}"])
+    code, tail = _run(system, "replay", ["replay", url, f"--speed={speed}"])
     if code:
-        raise ExperimentError(f"the replay ended with exit code {code}:\n{said}")
+        raise ExperimentError(f"the replay ended with exit code {code}:\n{tail}")
     return system.note_replayed(url)
 
 
 def _run(system: System, name: str, command: list[str]) -> tuple[int, str]:
     """Run a command of latentwatch to its end; return its exit code and the end of its log."""
-    child = Child(
-        ["-m", "latentwatch", *command],
-        system.folder / f"{name}.log",
-        system.settings.environment(),
-    )
-    try:
-        return child.wait(), child.said()
-    finally:
-        child.stop()
+    log = system.folder / f"{name}.log"
+    with Child.of_latentwatch(command, log, system.settings.environment()) as child:
+        return child.wait(), child.tail()
 
 
 def kill_worker(number: int = 0) -> None:
@@ -268,13 +262,10 @@ def _fit_screened(
     source, findings = folder / "source.npz", folder / FINDINGS
     run_to_the_end("capture", [*capture_arguments(plan, source), *poison], folder)
     fit = [*fit_arguments(plan, source, folder / "baselines"), f"--findings={findings}"]
-    fitting = Child(fit, folder / "fit.log")
-    try:
+    with Child(fit, folder / "fit.log") as fitting:
         code = fitting.wait()
-    finally:
-        fitting.stop()
     if not findings.exists():
-        raise ExperimentError(f"the fit ended with exit code {code}:\n{fitting.said()}")
+        raise ExperimentError(f"the fit ended with exit code {code}:\n{fitting.tail()}")
     return {"refused": bool(code), "poison": bad, **_told(findings, rows - bad)}
 
 

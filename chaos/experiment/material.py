@@ -119,11 +119,8 @@ def run_to_the_end(what: str, command: list[str], folder: Path) -> Child:
     ExperimentError
         It failed; the message has the end of its log.
     """
-    child = Child(command, folder / f"{what}.log")
-    try:
+    with Child(command, folder / f"{what}.log") as child:
         code = child.wait()
-    finally:
-        child.stop()
     if code:
-        raise ExperimentError(f"'{what}' ended with exit code {code}:\n{child.said()}")
+        raise ExperimentError(f"'{what}' ended with exit code {code}:\n{child.tail()}")
     return child

@@ -115,7 +115,7 @@ class System:
             self.play(WARM_UP, 3600.0, {"requests": self.plan.warm_up})
         for worker in self.workers:
             if not worker.is_running:
-                raise ExperimentError(f"a worker ended by itself:\n{worker.said()}")
+                raise ExperimentError(f"a worker ended by itself:\n{worker.tail()}")
 
     def stop(self) -> None:
         """Stop everything that was started here."""
@@ -141,7 +141,7 @@ class System:
     def add_worker(self) -> Child:
         """Start one worker more."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        worker = Child(["-m", "latentwatch", "worker"], log, self.settings.environment())
+        worker = Child.of_latentwatch(["worker"], log, self.settings.environment())
         self.workers.append(worker)
         return worker
 
@@ -213,7 +213,7 @@ class System:
         code = player.wait()
         player.stop()
         if code:
-            raise ExperimentError(f"traffic ended with exit code {code}:\n{player.said()}")
+            raise ExperimentError(f"traffic ended with exit code {code}:\n{player.tail()}")
         found: dict[str, Any] = orjson.loads(player.log.read_bytes().splitlines()[-1])
         self.played.append(found)
         return found

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -132,8 +130,7 @@ def _recovery(settings: Settings, folder: Path, ends: dict[int, int]) -> float:
     asyncio.run(create_topics(settings))
     with workers(settings, folder) as running:
         asyncio.run(_some(settings, ends))
-        os.kill(running[0].pid, signal.SIGKILL)
-        running[0].wait()
+        running[0].kill()
     started = time.perf_counter()
     before = asyncio.run(_left(settings, ends))
     with workers(settings, folder):

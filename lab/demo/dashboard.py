@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 import time
 import webbrowser
@@ -17,8 +16,8 @@ import numpy as np
 import orjson
 from rich.console import Console
 
-from latentwatch.lab.demo.child import guarded
 from latentwatch.stream.cli.dashboard import EXTRA
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.settings import Settings
 
 __all__ = ["InputFiles", "open_in_browser", "running_dashboard"]
@@ -51,8 +50,8 @@ def running_dashboard(settings: Settings, out: Path, console: Console) -> Iterat
     for old in out.glob("dashboard.sqlite*"):
         old.unlink()
     log = out / "dashboard.log"
-    with guarded(_command(settings, out), settings, log) as child:
-        url = _address(child, log)
+    with Child.of_latentwatch(_command(settings, out), log, settings.environment()) as child:
+        url = _address(child)
         console.print(f"{SAYS}{url}" if url else f"no dashboard: {log} says why")
         yield url
 
@@ -68,11 +67,11 @@ def _command(settings: Settings, out: Path) -> list[str]:
     ]
 
 
-def _address(child: subprocess.Popen[bytes], log: Path) -> str:
-    """What it says when it listens; empty if it ends, or says nothing for long."""
+def _address(child: Child) -> str:
+    """The address that it logs when it listens; empty if it ends, or stays silent for long."""
     deadline = time.monotonic() + START_SECONDS
-    while child.poll() is None and time.monotonic() < deadline:
-        for line in log.read_text(errors="replace").splitlines():
+    while child.is_running and time.monotonic() < deadline:
+        for line in child.log.read_text(errors="replace").splitlines():
             if line.startswith(SAYS) and line.endswith("/"):
                 return line.removeprefix(SAYS)
         time.sleep(0.1)

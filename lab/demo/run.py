@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from latentwatch.lab.brokers import Broker, open_broker
-from latentwatch.lab.demo.child import guarded
 from latentwatch.lab.demo.dashboard import InputFiles, open_in_browser, running_dashboard
 from latentwatch.lab.demo.plan import MODEL, VERSION, DemoPlan
 from latentwatch.lab.demo.report import print_report, write_outputs
@@ -26,6 +25,7 @@ from latentwatch.stream.cli.baseline import fit_with_progress, read_arrays
 from latentwatch.stream.core.errors import StreamError
 from latentwatch.stream.core.outputs import Outputs
 from latentwatch.stream.kafka.topics import create_topics, topic_specs
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.service.baselines import baseline_url
 from latentwatch.stream.settings import Settings
 
@@ -63,7 +63,8 @@ def _watch(plan: DemoPlan, settings: Settings, url: str, console: Console) -> Ve
     console.rule(f"4  {plan.hours} hours of requests, with an attack in the last but one")
     if url:
         open_in_browser(url, console)
-    with guarded(["worker"], settings, plan.out / "worker.log") as worker:
+    log = plan.out / "worker.log"
+    with Child.of_latentwatch(["worker"], log, settings.environment()) as worker:
         _play(plan, settings)
         outputs = _collect(plan, settings, layers, worker, console)
         console.rule("5  what latentwatch saw")
@@ -171,7 +172,7 @@ def _collect(
     plan: DemoPlan,
     settings: Settings,
     layers: tuple[str, ...],
-    worker: subprocess.Popen[bytes],
+    worker: Child,
     console: Console,
 ) -> Outputs:
     with Progress(console=console, transient=True) as bars:
@@ -179,10 +180,9 @@ def _collect(
 
         def check(counted: int) -> None:
             bars.update(task, completed=counted)
-            if worker.poll() is not None:
+            if not worker.is_running:
                 raise StreamError(
-                    f"the worker ended with exit code {worker.returncode}; "
-                    f"see {plan.out / 'worker.log'}"
+                    f"the worker ended with exit code {worker.exit_code}; see {worker.log}"
                 )
 
         return asyncio.run(collect(settings, layers, plan.requests, check))
