@@ -35,7 +35,10 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, ask_to_end)
     abandoned = threading.Event()
+    # The thread inherits the mask. If the kernel gave it the signal, wait() below would sleep on.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_obey, args=(child, abandoned), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     code = child.wait()
     if abandoned.is_set() and folder:
         shutil.rmtree(folder, ignore_errors=True)
