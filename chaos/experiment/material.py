@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from latentwatch import __version__
-from latentwatch.chaos.experiment.errors import ExperimentError
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.processes.child import Child
 from latentwatch.stream.service.baselines import baseline_url
 

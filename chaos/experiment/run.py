@@ -16,12 +16,15 @@ from chaoslib import convert_vars
 from chaoslib.exceptions import ChaosException
 from chaoslib.experiment import ensure_experiment_is_valid, load_experiment, run_experiment
 
-from latentwatch.chaos.experiment.brokers import disposable_broker
-from latentwatch.chaos.experiment.control import FOLDER, MATERIAL
-from latentwatch.chaos.experiment.errors import ExperimentError
-from latentwatch.chaos.experiment.evidence import EVIDENCE
 from latentwatch.chaos.experiment.page import render
-from latentwatch.chaos.experiment.system import stop_system
+from latentwatch.chaos.experiment.system import (
+    EVIDENCE,
+    FOLDER,
+    MATERIAL,
+    disposable_broker,
+    stop_system,
+)
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE
 
 __all__ = ["JOURNAL", "REPORT", "Outcome", "read_variables", "run_experiments"]
@@ -33,7 +36,7 @@ Verdict = Literal["held", "deviated", "not run"]
 ALWAYS = {"runtime": {"rollbacks": {"strategy": "always"}}}
 """What was broken is mended, whatever came of it."""
 
-CONTROL_MODULE = "latentwatch.chaos.experiment.control"
+CONTROL_MODULE = "latentwatch.chaos.control"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latentwatch.chaos.experiment.errors import ExperimentError
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.detector import Baseline
 from latentwatch.detector.evaluation.runs import WARM_UP, Rows, first_alarm, run_lengths
 from latentwatch.detector.evaluation.sets import is_drift

@@ -11,18 +11,20 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import orjson
 
-from latentwatch.chaos.experiment.brokers import Broker, disposable_broker
-from latentwatch.chaos.experiment.errors import ExperimentError
 from latentwatch.chaos.experiment.material import TRAFFIC, SystemPlan, baselines_of
 from latentwatch.chaos.experiment.measure import Truth
 from latentwatch.chaos.experiment.outputs import Seen, read_outputs
+from latentwatch.chaos.traffic.errors import ExperimentError
+from latentwatch.chaos.traffic.named import called
 from latentwatch.detector import Baseline
 from latentwatch.stream.core.times import HOUR_NS
 from latentwatch.stream.kafka.topics import create_topics
@@ -31,7 +33,27 @@ from latentwatch.stream.service.baselines import baseline_url
 from latentwatch.stream.settings import Settings
 from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE
 
-__all__ = ["System", "running", "start_system", "stop_system"]
+__all__ = [
+    "EVIDENCE",
+    "FOLDER",
+    "MATERIAL",
+    "Broker",
+    "System",
+    "disposable_broker",
+    "running",
+    "start_system",
+    "stop_system",
+]
+
+FOLDER, MATERIAL = "latentwatch_folder", "latentwatch_material"
+"""Names in the configuration of an experiment."""
+
+EVIDENCE = "evidence.json"
+"""Name of the file with hours and alerts, in the folder of an experiment."""
+
+DISPOSABLE_BROKER = "latentwatch.lab.brokers:KafkaBroker"
+"""Starts a real single-node Kafka and removes its data afterwards. It is named by its import path,
+as classifiers are: `latentwatch.chaos` imports nothing of `latentwatch.lab`."""
 
 FIRST_HOUR_AGO = 40
 """Hours before now at which event time begins, so that every hour of an experiment is over."""
@@ -42,6 +64,35 @@ IDLE_SECONDS = 3.0
 """Workers close the last hours so soon after the last request."""
 
 _current: System | None = None
+
+
+class Broker(Protocol):
+    """A broker that runs inside a ``with`` block, and can be killed and restarted."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The address for clients; the same after a restart."""
+
+    def kill(self) -> None:
+        """Kill it without a chance to clean up, as a power cut does."""
+
+    def restart(self) -> None:
+        """Start it again with its data."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def disposable_broker(progress: Callable[[str], None] | None = None) -> Broker:
+    """Return a broker for experiments alone, not yet started."""
+    made: Broker = called(DISPOSABLE_BROKER)(progress=progress)
+    return made
 
 
 class System:
@@ -268,8 +319,7 @@ def running() -> System:
     """
     if _current is None:
         raise ExperimentError(
-            "no system under test: put the control latentwatch.chaos.experiment.control into the "
-            "experiment, as "
-            "experiments/README.md shows"
+            "there is no system under test: put the control latentwatch.chaos.control into the "
+            "experiment, as experiments/README.md shows"
         )
     return _current

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import orjson
 
+from latentwatch.chaos.traffic.errors import ChaosError
 from latentwatch.chaos.traffic.kinds import KINDS, Kind
 from latentwatch.chaos.traffic.plan import Stretch, make_plan
 from latentwatch.chaos.traffic.play import play
@@ -154,5 +155,5 @@ def _reported_errors() -> Iterator[None]:
     """Turn our exceptions into a message and exit code 1."""
     try:
         yield
-    except ProducerError as error:
+    except (ChaosError, ProducerError) as error:
         raise click.ClickException(str(error)) from error

@@ -19,8 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from latentwatch.chaos.traffic.arrays import save_arrays
 from latentwatch.chaos.traffic.seeds import derived_seed
+from latentwatch.chaos.traffic.sets import save_arrays
 from latentwatch.lab.signs.adaptive import STEPS, WINDOW, Knowledge
 from latentwatch.lab.signs.attack import AttackSettings
 from latentwatch.lab.signs.checkpoints import load, load_or_train

@@ -15,9 +15,9 @@ import orjson
 from rich.progress import Progress
 from torch import Tensor
 
-from latentwatch.chaos.traffic.arrays import Arrays, figures_file, save_arrays
-from latentwatch.chaos.traffic.corruptions import STRENGTHS, corrupt
+from latentwatch.chaos.traffic.drift import STRENGTHS, corrupt
 from latentwatch.chaos.traffic.seeds import derived_seed
+from latentwatch.chaos.traffic.sets import Arrays, figures_file, save_arrays
 from latentwatch.lab.signs.adaptive import Knowledge, adaptive_attacks, run_attack
 from latentwatch.lab.signs.attack import AttackSettings, Method, Recognised, attack, recognised
 from latentwatch.lab.signs.drawing import draw_signs

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from rich.progress import Progress
 from torch import Tensor
 
-from latentwatch.chaos.traffic.arrays import save_arrays
 from latentwatch.chaos.traffic.seeds import derived_seed
+from latentwatch.chaos.traffic.sets import save_arrays
 from latentwatch.lab.signs.attack import Attacked, AttackSettings, Recognised, attack, recognised
 from latentwatch.lab.signs.drawing import draw_signs
 from latentwatch.lab.signs.network import SignNetwork, classify

@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from latentwatch.chaos.experiment.errors import ExperimentError
 from latentwatch.chaos.experiment.material import capture_arguments, fit_arguments, run_to_the_end
 from latentwatch.chaos.experiment.system import System, running
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.processes.child import Child
 
 __all__ = [
