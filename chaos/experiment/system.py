@@ -56,12 +56,12 @@ DISPOSABLE_BROKER = "latentwatch.lab.brokers:KafkaBroker"
 as classifiers are: `latentwatch.chaos` imports nothing of `latentwatch.lab`."""
 
 FIRST_HOUR_AGO = 40
-"""Hours before now at which event time begins, so that every hour of an experiment is over."""
+"""Event time begins that many hours ago, so that every hour of an experiment is over."""
 
 WARM_UP = "warm-up"
 
 IDLE_SECONDS = 3.0
-"""Workers close the last hours so soon after the last request."""
+"""How soon after the last request the workers close the last hours."""
 
 _current: System | None = None
 
@@ -96,13 +96,13 @@ def disposable_broker(progress: Callable[[str], None] | None = None) -> Broker:
 
 
 class System:
-    """What an experiment acts on and looks at.
+    """The system that an experiment acts on and measures.
 
     Parameters
     ----------
     plan : SystemPlan
     folder : Path
-        Of the experiment's logs and truth; made if absent.
+        For the experiment's logs and truth; created if missing.
     material : Path
         Where baselines are kept between experiments.
     """
@@ -123,7 +123,7 @@ class System:
 
     @cached_property
     def settings(self) -> Settings:
-        """Of the workers; topics and consumer group are the experiment's own."""
+        """Settings of the workers; topics and consumer group are the experiment's own."""
         name = f"chaos-{secrets.token_hex(4)}"
         return Settings(
             **{
@@ -141,7 +141,7 @@ class System:
 
     @cached_property
     def baseline_file(self) -> str:
-        """Artefact of the classifier's baseline."""
+        """URL of the classifier's baseline."""
         return baseline_url(self.settings.baselines, self.plan.model, self.plan.version)
 
     @cached_property
@@ -161,7 +161,7 @@ class System:
             raise
 
     def warm_up(self) -> None:
-        """Send benign requests, as many as the plan says; see that all workers are alive."""
+        """Send benign requests, as many as the plan says, and check that all workers are alive."""
         if self.plan.warm_up:
             self.play(WARM_UP, 3600.0, {"requests": self.plan.warm_up})
         for worker in self.workers:
@@ -184,23 +184,23 @@ class System:
         """The broker that this experiment may stop."""
         if self.broker is None or self.plan.broker != "own":
             raise ExperimentError(
-                "this experiment may not stop the broker, for others may use it: set broker: own "
-                "in the arguments of its control"
+                "this experiment may not stop the shared broker: set broker: own in the arguments "
+                "of its control"
             )
         return self.broker
 
     def add_worker(self) -> Child:
-        """Start one worker more."""
+        """Start another worker."""
         log = self.folder / f"worker-{len(self.workers)}.log"
         worker = Child.of_latentwatch(["worker"], log, self.settings.environment())
         self.workers.append(worker)
         return worker
 
     def worker(self, number: int) -> Child:
-        """A worker by the order of their start, from 0."""
+        """Return a worker by its number, from 0 in the order they were started."""
         if not 0 <= number < len(self.workers):
             raise ExperimentError(
-                f"there is no worker {number}: {len(self.workers)} were started, from 0 on"
+                f"there is no worker {number}: {len(self.workers)} were started, numbered from 0"
             )
         return self.workers[number]
 
@@ -209,12 +209,12 @@ class System:
         self.fault_at = time.monotonic()
 
     def play(self, name: str, seconds: float, options: dict[str, Any]) -> dict[str, Any]:
-        """Play a stretch of traffic from the next free hour of event time on; wait for its end.
+        """Play a stretch of traffic from the next free hour of event time; wait for its end.
 
         Returns
         -------
         dict
-            What the player says of it.
+            What the player reports.
         """
         with self._lock:
             number, start_ns = self._stretches, self._next_ns
@@ -233,7 +233,7 @@ class System:
         return self._play(command, identity)
 
     def note_replayed(self, url: str) -> int:
-        """Take note of the requests of a recording that were replayed; return how many."""
+        """Add the replayed requests of a recording to the truth; return how many."""
         from latentwatch.stream.recording import Recording
 
         requests = Recording(url).select(model=self.plan.model, version=self.plan.version)
@@ -264,19 +264,19 @@ class System:
         code = player.wait()
         player.stop()
         if code:
-            raise ExperimentError(f"traffic ended with exit code {code}:\n{player.tail()}")
+            raise ExperimentError(f"the player ended with exit code {code}:\n{player.tail()}")
         found: dict[str, Any] = orjson.loads(player.log.read_bytes().splitlines()[-1])
         self.played.append(found)
         return found
 
     def sent(self) -> int:
-        """Requests that were sent since the warm-up, lost ones too."""
+        """Count the requests since the warm-up, including messages lost on purpose."""
         files = self.folder.glob("truth-*.jsonl")
         lines = sum(path.read_bytes().count(b"\n") for path in files if WARM_UP not in path.name)
         return lines
 
     def truth(self) -> Truth:
-        """What the requests sent so far really were."""
+        """Read the truth about the requests sent so far."""
         rows = []
         for path in sorted(self.folder.glob("truth-*.jsonl")):
             stretch = int(path.name.split("-")[1])
@@ -286,7 +286,7 @@ class System:
         return Truth.of(rows)
 
     def seen(self) -> Seen:
-        """What the workers have published so far."""
+        """Read what the workers have published so far."""
         return read_outputs(self.settings, tuple(view.name for view in self.baseline.views))
 
 
@@ -294,7 +294,7 @@ def start_system(plan: SystemPlan, folder: Path, material: Path) -> System:
     """Start the system of an experiment."""
     global _current
     if _current is not None:
-        raise ExperimentError("an experiment runs already in this process: wait for its end")
+        raise ExperimentError("another experiment is running in this process: wait for its end")
     system = System(plan, folder, material)
     system.start()
     _current = system
@@ -315,7 +315,7 @@ def running() -> System:
     Raises
     ------
     ExperimentError
-        There is none: the experiment's file lacks the control.
+        No system is running: the experiment's file lacks the control.
     """
     if _current is None:
         raise ExperimentError(

@@ -25,20 +25,20 @@ STRENGTHS: Mapping[str, tuple[float, float, float]] = {
     "brightness": (1.15, 1.35, 1.6),
     "fog": (0.2, 0.35, 0.5),
 }
-"""Standard deviation of the noise; that of the blur in pixels; factor of all pixels; share of the
+"""Standard deviation of the noise; sigma of the blur in pixels; factor of all pixels; share of the
 light that comes from the fog."""
 
 _AIR = 0.75  # brightness of the fog
 _KNOTS = (2, 4, 8)  # random knots each way, from wide banks of fog to wisps
 
 DEGREES = (5.0, 10.0, 20.0)
-"""Most that a picture is turned, to either side."""
+"""Largest rotation of a picture, to either side."""
 
 DRIFTS = (*(f"drift_{kind}" for kind in STRENGTHS), "drift_rotation")
 
 
 def wear(values: Tensor, name: str, strength: float, *, seed: int) -> Tensor:
-    """Return worn pictures.
+    """Return drifted pictures.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ def wear(values: Tensor, name: str, strength: float, *, seed: int) -> Tensor:
     Raises
     ------
     TrafficError
-        These are no pictures, or there is no such strength.
+        The inputs are not pictures, or the strength is not 1, 2 or 3.
     """
     if values.dim() != 4 or values.min() < 0 or values.max() > 1:
         raise TrafficError(
-            f"{name} wears pictures [N, C, H, W] with values from 0 to 1; the inputs are "
+            f"{name} needs pictures [N, C, H, W] with values from 0 to 1; the inputs are "
             f"{list(values.shape)}, {values.min():g} to {values.max():g}"
         )
     if strength not in (1, 2, 3):
@@ -112,7 +112,7 @@ def _brightness(images: Tensor, factor: float, _: torch.Generator) -> Tensor:
 
 
 def _fog(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Blend with grey light, by a third more or less where the fog is dense or thin."""
+    """Blend with grey light, up to a third more or less as the density of the fog varies."""
     density = torch.zeros(len(images), 1, *images.shape[2:])
     for knots in _KNOTS:
         grid = torch.rand(len(images), 1, knots, knots, generator=generator) * 2 - 1
