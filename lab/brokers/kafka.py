@@ -45,8 +45,8 @@ _GUARD = Path(guard.__file__)
 class KafkaBroker:
     """Apache Kafka from its Maven artefacts, started by ``with`` and stopped at its end.
 
-    It does not outlive this process, however that ends. Ctrl-C in the terminal does not reach
-    it, so that a worker can still write its state while it drains.
+    It does not outlive this process, however that ends. Ctrl-C in the terminal does not reach it,
+    so that a worker can still write its state while it drains.
 
     Parameters
     ----------
@@ -55,17 +55,17 @@ class KafkaBroker:
     data
         Folder that keeps the data and the logs; by default a temporary one, removed at the end.
     progress
-        Is told in a few words what takes time.
+        Called with a few words about what takes time.
     more
-        Listeners beside the plain one, such as those with TLS.
+        Listeners in addition to the plain one, such as those with TLS.
     cluster_id
-        Of the cluster that this is a node of; a new one by default.
+        Id of the cluster that this node belongs to; a new one by default.
 
     Raises
     ------
     BrokerError
-        At the start: no Java, no jars, a port that is taken, or Kafka died; then the message
-        has the end of its log.
+        At the start: no Java, no jars, a port in use, or Kafka ended; then the message has the end
+        of its log.
     """
 
     kind = "kafka"
@@ -120,7 +120,7 @@ class KafkaBroker:
         return self._folder
 
     def prepare(self) -> None:
-        """Find Java and the jars; raises where Kafka cannot be had, and starts nothing."""
+        """Find Java and the jars, without starting anything; raise if Kafka is not available."""
         if not self._java:
             java = find_java()
             class_path = os.pathsep.join(map(str, kafka_jars(self._progress)))
@@ -129,7 +129,7 @@ class KafkaBroker:
     def start(self) -> None:
         """Start Kafka and wait until it answers."""
         if self._guard is not None:
-            raise BrokerError("the broker runs already: stop it first, or call restart")
+            raise BrokerError("the broker is already running: stop it first, or call restart")
         self.prepare()
         self._progress(f"starting Kafka {KAFKA_VERSION}")
         if self._data is not None:
@@ -144,7 +144,7 @@ class KafkaBroker:
             raise
 
     def stop(self) -> None:
-        """End Kafka in good order, and remove its data if they are temporary."""
+        """Stop Kafka cleanly, and remove its data if they are temporary."""
         self._order("stop")
         if self._folder is not None and self._data is None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -156,7 +156,7 @@ class KafkaBroker:
         self._order("kill")
 
     def restart(self) -> None:
-        """Start Kafka again with the same data and port; ends it in good order if it runs."""
+        """Start Kafka again with the same data and port; stop it cleanly first if it is running."""
         port = int(self.bootstrap_servers.rpartition(":")[2])
         self._order("stop")
         self._launch(port)
@@ -188,7 +188,7 @@ class KafkaBroker:
         self._wait_until_it_answers()
 
     def _format(self, java: list[str], properties: Path, output: IO[str]) -> None:
-        """Prepare the data folder, unless an earlier start has done so."""
+        """Format the data folder, unless an earlier start has done so."""
         if (self.folder / "logs" / "meta.properties").exists():
             return
         tool = ["kafka.tools.StorageTool", "format"]
@@ -227,7 +227,7 @@ class KafkaBroker:
             time.sleep(POLL_SECONDS)
 
     def _order(self, order: str) -> None:
-        """Tell the guard what to do with Kafka, and wait until it is done."""
+        """Give the guard an order, and wait until it is done."""
         guard, self._guard = self._guard, None
         if guard is None:
             return

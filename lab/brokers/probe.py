@@ -21,7 +21,7 @@ def answers(bootstrap_servers: str) -> bool:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
     except OSError:
         return False
-    # In a thread of its own, because the caller may have an event loop that runs already.
+    # In a separate thread, because the caller may already be running an event loop.
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(lambda: asyncio.run(_knows_a_broker(bootstrap_servers))).result()
 

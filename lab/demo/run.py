@@ -1,4 +1,4 @@
-"""Runs the demo's parts in their order, and stops what it started, whatever happens."""
+"""Runs the demo's parts in order, and stops everything it started, whatever happens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IDLE_SECONDS = 3.0
 
 
 def run_demo(plan: DemoPlan, console: Console) -> Verdict:
-    """Run everything; return how well the attack was seen."""
+    """Run everything; return how well the attack was detected."""
     plan.out.mkdir(parents=True, exist_ok=True)
     console.rule("1  the broker")
     partitions = {spec.name: spec.partitions for spec in topic_specs(_settings(plan, "-", ""))}
@@ -55,7 +55,7 @@ def run_demo(plan: DemoPlan, console: Console) -> Verdict:
 
 
 def _watch(plan: DemoPlan, settings: Settings, url: str, console: Console) -> Verdict:
-    """Everything that needs topics: a network, its baseline, traffic, and what is said of it."""
+    """Everything that needs topics: a network, its baseline, traffic, and the results."""
     console.rule("2  a network that reads traffic signs")
     _signs(plan.prepare_arguments())
     console.rule("3  its baseline")
@@ -96,7 +96,7 @@ def _free_port() -> int:
 
 
 def _prefix(broker: Broker) -> str:
-    # somebody else's broker may hold an earlier demo, or the real thing
+    # an external broker may hold an earlier demo, or production topics
     return f"latentwatch-demo-{secrets.token_hex(3)}." if broker.kind == "external" else ""
 
 
@@ -113,13 +113,13 @@ def _signs_running(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     if process.returncode:
         raise StreamError(
             f"'python -m latentwatch.lab.signs {arguments[0]}' ended with exit code "
-            f"{process.returncode}; its message stands above"
+            f"{process.returncode}; see its message above"
         )
 
 
 @contextmanager
 def _dashboard(plan: DemoPlan, settings: Settings, console: Console) -> Iterator[str]:
-    """Its address; empty without one."""
+    """Yield the dashboard's address; empty without one."""
     if not plan.dashboard:
         yield ""
         return
@@ -139,7 +139,7 @@ def _play(plan: DemoPlan, settings: Settings) -> None:
 
 
 def _stay(url: str, console: Console) -> None:
-    """On a terminal, keep the dashboard for who looks at it."""
+    """On a terminal, keep the dashboard running until Enter is pressed."""
     if console.is_terminal and sys.stdin.isatty():
         console.print(f"Enter ends the demo; until then the dashboard is at {url}")
         with suppress(EOFError, KeyboardInterrupt):
