@@ -23,7 +23,7 @@ enough."""
 
 INFORMED_STRENGTH = 0.03
 
-RUN_INFORMED_ATTACK = "latentwatch.lab.signs.informed_attacks:run_informed_attack"
+RUN_INFORMED_ATTACK = "latentwatch.lab.signs.target:run_informed_attack"
 """Named by its import path, as classifiers are: it belongs to the network that it looks into."""
 
 KINDS = (*ATTACKS, EXTRACTION, *INFORMED_ATTACKS, *DRIFTS)

@@ -1,16 +1,22 @@
 """A real Apache Kafka, one node in KRaft mode, as a child process on the loopback interface."""
 
+import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from latentwatch.lab.brokers.java import KAFKA_VERSION, find_java, kafka_jars
 from latentwatch.lab.brokers.kafka_files import (
@@ -21,11 +27,10 @@ from latentwatch.lab.brokers.kafka_files import (
     new_cluster_id,
     write_configuration,
 )
-from latentwatch.lab.brokers.probe import answers
 from latentwatch.stream.core.errors import BrokerError
 from latentwatch.stream.processes import guard
 
-__all__ = ["KafkaBroker"]
+__all__ = ["KafkaBroker", "answers"]
 
 START_SECONDS = 90.0
 # Longer than the guard waits before it kills.
@@ -35,6 +40,8 @@ POLL_SECONDS = 0.05
 # Between choosing a free port and Kafka binding it, another process may take it.
 PORT_ATTEMPTS = 3
 LOG_LINES_SHOWN = 15
+CONNECT_SECONDS = 1.0
+REQUEST_MS = 5_000
 
 # A small heap, a cheap compiler and collector: the broker shares a laptop with the demo.
 JVM_OPTIONS = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -242,3 +249,27 @@ class KafkaBroker:
                 lines = path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
                 tails.append("\n".join([f"--- end of {name}", *lines]))
         return "\n".join([f"{what}: correct what its log says and try again", *tails])
+
+
+def answers(bootstrap_servers: str) -> bool:
+    """Return whether the broker answers a metadata request and names itself in it."""
+    host, _, port = bootstrap_servers.rpartition(":")
+    try:
+        # aiokafka logs each refused connection as an error; while a broker starts, it is not one
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    # In a separate thread, because the caller may already be running an event loop.
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(lambda: asyncio.run(_knows_a_broker(bootstrap_servers))).result()
+
+
+async def _knows_a_broker(bootstrap_servers: str) -> bool:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_MS)
+    try:
+        await admin.start()
+        return bool((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await admin.close()

@@ -108,7 +108,7 @@ def make_requests(
 def save_examples(
     file: Path, model: SignNetwork, requests: Requests, examples: AttackedRequests
 ) -> None:
-    """Save the attacked pictures beside their originals, for people to look at.
+    """Save the attacked pictures with their originals, for people to look at.
 
     The npz file holds, for the M adversarial requests in their order: ``request_id`` (str [M]),
     ``clean`` and ``adversarial`` (uint8 [M, 32, 32, 3]), ``label``, ``predicted_clean`` (the same
