@@ -55,8 +55,8 @@ ARROWS: Mapping[str, str] = {
         "stream/notify stream/recording stream/replay stream/service stream/service/traces "
         "stream/settings stream/signing"
     ),
-    "chaos": "",
-    "chaos/traffic": "producers",
+    "chaos": ("chaos/experiment chaos/traffic stream/core stream/processes"),
+    "chaos/traffic": "producers stream/core",
     "chaos/experiment": (
         "chaos/traffic detector detector/evaluation stream/cli stream/core stream/investigate "
         "stream/kafka stream/processes stream/recording stream/service stream/settings"
@@ -73,11 +73,13 @@ ARROWS: Mapping[str, str] = {
     "lab/bench/hook": "producers",
     "lab/bench": (
         "detector detector/evaluation lab/brokers lab/peers producers stream/cli stream/core "
-        "stream/kafka stream/recording stream/replay stream/service stream/settings"
+        "stream/kafka stream/processes stream/recording stream/replay stream/service "
+        "stream/settings"
     ),
     "lab/soak": (
         "detector lab/bench lab/brokers producers stream/cli stream/core stream/kafka "
-        "stream/notify stream/recording stream/replay stream/service stream/settings"
+        "stream/notify stream/processes stream/recording stream/replay stream/service "
+        "stream/settings"
     ),
 }
 
@@ -99,9 +101,9 @@ PACKAGES: Mapping[str, str] = {
     "stream/service/metrics": "prometheus_client",
     "stream/service/traces": "opentelemetry",
     "stream/cli": "pyarrow",
-    "chaos": "numpy orjson click rich",
+    "chaos": "numpy orjson click rich chaoslib",
     "chaos/traffic": "torch art",
-    "chaos/experiment": "chaoslib jinja2 markupsafe aiokafka",
+    "chaos/experiment": "jinja2 markupsafe aiokafka",
     "lab": "numpy orjson click rich torch",
     "lab/signs": "art PIL safetensors",
     "lab/brokers": "jgo confluent_kafka aiokafka",

@@ -1,6 +1,6 @@
-"""What an experiment needs before it starts: a baseline of the classifier that it attacks.
+"""The baseline that an experiment needs before it starts, of the classifier that it attacks.
 
-Made once for a classifier and kept beside the experiments' results, in a folder named after
+It is made once per classifier and kept with the results of the experiments, in a folder named after
 everything that it depends on.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from latentwatch import __version__
-from latentwatch.chaos.experiment.errors import ExperimentError
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.processes.child import Child
 from latentwatch.stream.service.baselines import baseline_url
 
@@ -33,19 +33,19 @@ class SystemPlan:
     Parameters
     ----------
     classifier, inputs, layers : str
-        Whom to attack, see ``python -m latentwatch.chaos.traffic --help``.
+        The classifier to attack, see ``python -m latentwatch.chaos.traffic --help``.
     model, version : str
         Its name in messages.
     workers : int
         Workers at the start.
     broker : "shared" or "own"
-        Shared is the one that ``KAFKA_BOOTSTRAP_SERVERS`` names, or one for all experiments of a
-        run; an experiment that stops the broker needs its own.
+        A shared broker is the one that ``KAFKA_BOOTSTRAP_SERVERS`` names, or one for all
+        experiments of a run. An experiment that stops the broker needs its own.
     baseline_rows, simulated_requests : int
         Rows of the baseline, and clean requests that its thresholds are simulated with.
     warm_up : int
-        Benign requests before the experiment: the first look at the hypothesis has something to
-        see.
+        Benign requests before the experiment, so that the first check of the hypothesis has
+        something to measure.
     seed : int
     settings : mapping
         Other settings of the workers, by name.
@@ -82,7 +82,7 @@ class SystemPlan:
 
 
 def baselines_of(plan: SystemPlan, folder: Path) -> Path:
-    """Folder of baselines with that of the classifier, made now unless it is there."""
+    """Return the folder with the classifier's baseline, which is fitted if it is missing."""
     own = folder / plan.key
     baselines = own / "baselines"
     if not Path(baseline_url(str(baselines), plan.model, plan.version)).exists():
@@ -94,7 +94,7 @@ def baselines_of(plan: SystemPlan, folder: Path) -> Path:
 
 
 def capture_arguments(plan: SystemPlan, rows: Path) -> list[str]:
-    """Command that captures the rows of a baseline."""
+    """Arguments of the command that captures the rows of a baseline."""
     return [
         *TRAFFIC, "capture", *plan.target_arguments(), f"--rows={plan.baseline_rows}",
         f"--seed={plan.seed}", f"--out={rows}",
@@ -102,7 +102,7 @@ def capture_arguments(plan: SystemPlan, rows: Path) -> list[str]:
 
 
 def fit_arguments(plan: SystemPlan, rows: Path, baselines: Path) -> list[str]:
-    """Command that fits it, with all that is screened before."""
+    """Arguments of the command that screens these rows and fits the baseline."""
     return [
         "-m", "latentwatch", "baseline", "fit", str(rows), f"--model={plan.model}",
         f"--model-version={plan.version}", f"--baselines={baselines}", "--drop-constant",
@@ -111,19 +111,15 @@ def fit_arguments(plan: SystemPlan, rows: Path, baselines: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def run_to_the_end(what: str, command: list[str], folder: Path) -> Child:
-    """Run a command with its log in a folder.
+def run_to_the_end(what: str, command: list[str], folder: Path) -> None:
+    """Run a command, with its log in a folder.
 
     Raises
     ------
     ExperimentError
         It failed; the message has the end of its log.
     """
-    child = Child(command, folder / f"{what}.log")
-    try:
+    with Child(command, folder / f"{what}.log") as child:
         code = child.wait()
-    finally:
-        child.stop()
     if code:
-        raise ExperimentError(f"'{what}' ended with exit code {code}:\n{child.said()}")
-    return child
+        raise ExperimentError(f"'{what}' ended with exit code {code}:\n{child.tail()}")

@@ -1,7 +1,7 @@
-"""Compares what the workers published with what the requests really were.
+"""Compares what the workers published with the truth about the requests.
 
-Rows of the truth are JSON objects, see ``chaos.traffic``; a request is *bad* if it was changed,
-by an attack or by drift, and *adversarial* if it was attacked.
+Rows of the truth are JSON objects, see `latentwatch.chaos.traffic`. A request is *bad* if an attack
+or drift changed it, and *adversarial* if it was attacked.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 COPIER = "copier"
-"""Client of the traffic of this kind, as ``chaos.traffic`` names it; others are honest."""
+"""The client that extracts, as `latentwatch.chaos.traffic` names it; all others are honest."""
 
 NEVER = "never"
-"""Stands where a number would, so that no range holds it and the journal can be read."""
+"""Replaces a missing number: it fails every range, and the journal stays readable."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Truth:
         Number of the stretch of traffic that a request belongs to.
     bad, adversarial : bool
     copied : bool
-        Queries of the client who copies the classifier.
+        Queries of the client that copies the classifier.
     """
 
     ids: list[str]
@@ -63,7 +63,7 @@ class Truth:
 
     @classmethod
     def of(cls, rows: list[dict[str, Any]]) -> Truth:
-        """From rows that have their number of the ``stretch``."""
+        """Build it from rows that name their ``stretch``."""
         kept = sorted((r for r in rows if r["published"]), key=lambda r: r["event_time_ns"])
         return cls(
             [row["request_id"] for row in kept],
@@ -79,23 +79,23 @@ class Truth:
         return len(self.ids)
 
     def place_of(self, alert: dict[str, Any]) -> int:
-        """Number of the newest request when an alert fired."""
+        """Return the index of the newest request when an alert fired."""
         at = parse_timestamp(alert["fired_at"])
         return int(np.searchsorted(self.times, at, side="right")) - 1
 
     def in_hours(self) -> dict[str, NDArray[np.int64]]:
-        """Numbers of the requests of each hour."""
+        """Return the indices of the requests of each hour."""
         hours = self.times // HOUR_NS
         return {hour_name(int(hour)): np.flatnonzero(hours == hour) for hour in np.unique(hours)}
 
 
 def fired(outputs: Outputs) -> list[dict[str, Any]]:
-    """Newest state of each alert about a window, in the order in which they fired."""
+    """Return the latest state of each alert about a window, in the order in which they fired."""
     return [alert for alert in _fired(outputs) if alert["pattern"] != EXTRACTION]
 
 
 def fired_about_clients(outputs: Outputs) -> list[dict[str, Any]]:
-    """The same of those about clients."""
+    """Return the latest state of each alert about a client, in the order in which they fired."""
     return [alert for alert in _fired(outputs) if alert["pattern"] == EXTRACTION]
 
 
@@ -105,7 +105,7 @@ def _fired(outputs: Outputs) -> list[dict[str, Any]]:
 
 
 def extraction(seen: Seen, truth: Truth) -> dict[str, Any]:
-    """How many queries the copier asked until an alert named him, and alerts about others."""
+    """Count the copier's queries until an alert names it, and the alerts about other clients."""
     found = fired_about_clients(seen.outputs)
     named = [truth.place_of(alert) for alert in found if alert["client"] == COPIER]
     queries: int | str = NEVER if truth.copied.any() else 0
@@ -115,12 +115,11 @@ def extraction(seen: Seen, truth: Truth) -> dict[str, Any]:
 
 
 def attack_delays(seen: Seen, truth: Truth) -> list[dict[str, Any]]:
-    """Delay of the alert for each stretch with an attack, `NEVER` where there was none.
+    """Measure the delay of the alert for each stretch with an attack; `NEVER` without an alert.
 
-    A copier's queries are none: of him alerts about clients tell.
-
-    ``requests`` from its first adversarial request on, ``adversarial`` ones among them, and
-    ``seconds`` by the clock, from the sending of that request to the alert in its topic.
+    The delay is ``requests`` since the first adversarial one, ``adversarial`` ones among them, and
+    ``seconds`` by the clock, from sending that request to the alert in its topic. Queries of a
+    copier do not count as an attack here: alerts about clients report them.
     """
     alerts = [(truth.place_of(alert), alert) for alert in fired(seen.outputs)]
     found = []
@@ -147,7 +146,7 @@ def _delay(seen: Seen, truth: Truth, start: int, after: list[Any]) -> dict[str, 
 
 
 def false_alerts(seen: Seen, truth: Truth, window: int) -> list[str]:
-    """Ids of the alerts whose longest window, of so many requests, held no bad one."""
+    """Return the ids of alerts without a bad request among the last `window` requests."""
     found = []
     for alert in fired(seen.outputs):
         at = truth.place_of(alert)
@@ -157,7 +156,7 @@ def false_alerts(seen: Seen, truth: Truth, window: int) -> list[str]:
 
 
 def flag_quality(seen: Seen, truth: Truth) -> dict[str, Any]:
-    """Precision and recall of the flagged requests; 1 where there is nothing to find."""
+    """Measure precision and recall of the flagged requests; 1 if there is nothing to find."""
     flagged = np.array([name in seen.outputs.flagged for name in truth.ids], dtype=np.bool_)
     right = int((flagged & truth.adversarial).sum())
     named, attacked = int(flagged.sum()), int(truth.adversarial.sum())
@@ -169,7 +168,7 @@ def flag_quality(seen: Seen, truth: Truth) -> dict[str, Any]:
 
 
 def hours_difference(seen: Seen, truth: Truth) -> int:
-    """Requests that hours lack, or have too many of, in the layer where it is most; 0 is exact."""
+    """Count requests missing from hours or counted too often, in the worst layer; 0 is exact."""
     counted = {
         (hour, layer): seen.outputs.rates.get((layer, hour), {"requests": 0})["requests"]
         for hour in {*truth.in_hours(), *(hour for _, hour in seen.outputs.rates)}
@@ -184,18 +183,18 @@ def hours_difference(seen: Seen, truth: Truth) -> int:
 
 
 def hour_rows(seen: Seen, truth: Truth) -> list[dict[str, Any]]:
-    """A row for each hour of the truth: what was sent, and what the deepest layer's row says."""
+    """Return a row for each hour of the truth: what was sent, and the first layer's rates."""
     layer = seen.outputs.layers[0]
     found = []
     for hour, rows in truth.in_hours().items():
-        said = seen.outputs.rates.get((layer, hour), {})
+        rates = seen.outputs.rates.get((layer, hour), {})
         found.append(
             {
                 "hour": hour,
                 "sent": len(rows),
                 "adversarial": int(truth.adversarial[rows].sum()),
                 "drifted": int((truth.bad[rows] & ~truth.adversarial[rows]).sum()),
-                **{name: said.get(name) for name in RATE_FIELDS},
+                **{name: rates.get(name) for name in RATE_FIELDS},
             }
         )
     return found

@@ -1,4 +1,4 @@
-"""Runs experiments by Chaos Toolkit, and keeps journal and report."""
+"""Runs experiments with Chaos Toolkit, and keeps their journals and reports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from chaoslib import convert_vars
 from chaoslib.exceptions import ChaosException
 from chaoslib.experiment import ensure_experiment_is_valid, load_experiment, run_experiment
 
-from latentwatch.chaos.experiment.brokers import disposable_broker
-from latentwatch.chaos.experiment.control import FOLDER, MATERIAL
-from latentwatch.chaos.experiment.errors import ExperimentError
-from latentwatch.chaos.experiment.evidence import EVIDENCE
 from latentwatch.chaos.experiment.page import render
-from latentwatch.chaos.experiment.system import stop_system
+from latentwatch.chaos.experiment.system import (
+    EVIDENCE,
+    FOLDER,
+    MATERIAL,
+    disposable_broker,
+    stop_system,
+)
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE
 
 __all__ = ["JOURNAL", "REPORT", "Outcome", "read_variables", "run_experiments"]
@@ -31,14 +34,14 @@ JOURNAL, REPORT = "journal.json", "report.html"
 Verdict = Literal["held", "deviated", "not run"]
 
 ALWAYS = {"runtime": {"rollbacks": {"strategy": "always"}}}
-"""What was broken is mended, whatever came of it."""
+"""What was broken is mended, whatever the outcome."""
 
-CONTROL_MODULE = "latentwatch.chaos.experiment.control"
+CONTROL_MODULE = "latentwatch.chaos.control"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an experiment.
+    """The outcome of an experiment.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ class Outcome:
     verdict : "held", "deviated" or "not run"
         Held: the hypothesis was true before and after, and every activity succeeded.
     why : str
-        What did not hold, or went wrong; empty where it held.
+        What did not hold or went wrong; empty if it held.
     folder : Path
     seconds : float
     """
@@ -66,25 +69,25 @@ def run_experiments(
     variables: dict[str, Any] | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Outcome]:
-    """Run experiments one after the other, on one broker unless they have their own.
+    """Run experiments one after another, on one broker unless they have their own.
 
     Parameters
     ----------
     files : sequence of Path
         YAML or JSON, in Chaos Toolkit's format.
     out : Path
-        A folder for each experiment goes in here, and one for baselines.
+        Gets a folder for each experiment, and one for baselines.
     force : bool
         Whether to replace the results of earlier runs.
     variables : dict, optional
         Values for the experiments' configuration.
     progress : callable
-        Is told what Chaos Toolkit logs.
+        Called with each line that Chaos Toolkit logs.
 
     Raises
     ------
     ExperimentError
-        A file is no experiment, or there are results already; before anything is run.
+        A file is not an experiment, or there are results already. Nothing was run.
     """
     loaded = [(path, _load(path)) for path in files]
     folders = [_free_folder(out, path, force) for path, _ in loaded]
@@ -99,7 +102,7 @@ def read_variables(texts: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     ExperimentError
-        One that is something else.
+        One of them has another form.
     """
     try:
         found: dict[str, Any] = convert_vars(list(texts))
@@ -140,7 +143,7 @@ def _run(
         journal = run_experiment(own, settings=ALWAYS, experiment_vars=(dict(variables), {}))
     finally:
         stop_system()  # the control has done so, unless Chaos Toolkit itself failed
-    # where it ran is nobody's business: a journal is handed on
+    # a journal is passed on to others: it does not say where it ran
     for name in places:
         journal["experiment"]["configuration"].pop(name, None)
     _strip(journal)
@@ -154,7 +157,7 @@ def _run(
 
 
 def _strip(journal: dict[str, Any]) -> None:
-    """Leave the machine's name out of what is handed on."""
+    """Remove the machine's name."""
     journal.pop("node", None)
 
 
@@ -165,7 +168,7 @@ def _read_evidence(folder: Path) -> dict[str, Any] | None:
 
 
 def _judge(journal: dict[str, Any]) -> tuple[Verdict, str]:
-    """Chaos Toolkit says whether the hypothesis held; a failed action is a failure here as well."""
+    """Chaos Toolkit says whether the hypothesis held; for us a failed action also counts."""
     before = journal["steady_states"]["before"]
     if journal["status"] == "interrupted" or before is None:
         return "not run", "it was interrupted; the log says why"
@@ -182,8 +185,8 @@ def _judge(journal: dict[str, Any]) -> tuple[Verdict, str]:
 
 def _missed(state: dict[str, Any]) -> str:
     run = state["probes"][-1]
-    told = _error(run) if run["status"] == "failed" else run["output"]
-    return f"{run['activity']['name']} ({told})"
+    found = _error(run) if run["status"] == "failed" else run["output"]
+    return f"{run['activity']['name']} ({found})"
 
 
 def _error(run: dict[str, Any]) -> str:
@@ -194,7 +197,7 @@ def _error(run: dict[str, Any]) -> str:
 def _shared_broker(
     experiments: Sequence[dict[str, Any]], progress: Callable[[str], None]
 ) -> Iterator[None]:
-    """A broker for those that have none of their own, unless the environment names one."""
+    """Start a broker for those that need a shared one, unless the environment names one."""
     if KAFKA_SERVERS_VARIABLE in os.environ or not any(map(_shares, experiments)):
         yield
         return
@@ -214,7 +217,7 @@ def _shares(experiment: dict[str, Any]) -> bool:
     )
 
 
-class _Telling(logging.Handler):
+class _LogLines(logging.Handler):
     def __init__(self, progress: Callable[[str], None]) -> None:
         super().__init__(logging.INFO)
         self._progress = progress
@@ -226,7 +229,7 @@ class _Telling(logging.Handler):
 @contextmanager
 def _logged(progress: Callable[[str], None]) -> Iterator[None]:
     logger = logging.getLogger("chaostoolkit")
-    handler, propagate, level = _Telling(progress), logger.propagate, logger.level
+    handler, propagate, level = _LogLines(progress), logger.propagate, logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

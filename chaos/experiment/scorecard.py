@@ -1,7 +1,7 @@
-"""The scorecard: which attacks at which strength and share are caught, how late, by one baseline.
+"""The scorecard: which attacks one baseline catches, at which strength and share, and how late.
 
-Figures come from streams of requests drawn from labelled sets of activations, as those of
-`latentwatch evaluate` do; the baseline is the one that is in use, not one fitted for the purpose.
+As in `latentwatch evaluate`, figures come from streams of requests drawn from labelled sets of
+activations. The baseline is the one in use, not one fitted for the purpose.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latentwatch.chaos.experiment.errors import ExperimentError
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.detector import Baseline
 from latentwatch.detector.evaluation.runs import WARM_UP, Rows, first_alarm, run_lengths
 from latentwatch.detector.evaluation.sets import is_drift
@@ -25,7 +25,7 @@ __all__ = ["SHARES", "Cell", "Scorecard", "make_scorecard"]
 SHARES = (1.0, 0.3, 0.1, 0.05)
 
 MOSTLY, RARELY = 0.95, 0.05
-"""Shares of the streams from which on an attack is caught, and up to which it is not."""
+"""An attack is caught from the first share of the streams on, and not caught up to the second."""
 
 Grade = Literal["caught", "sometimes", "not caught"]
 
@@ -39,14 +39,14 @@ class Cell:
     attack : str
         Name and strength.
     share : float
-        Of the requests that are attacked.
+        Share of the requests that are attacked.
     grade : "caught", "sometimes" or "not caught"
     seen : float
-        Part of the streams with an alarm within the time that was given.
+        Share of the streams with an alarm in time.
     median, ninety : float or None
-        Requests from the start of the attack to the alarm; None where fewer streams had one.
+        Requests from the start of the attack to the alarm; None if fewer streams had one.
     streams : int
-        Without a false alarm before the attack.
+        Streams without a false alarm before the attack.
     """
 
     attack: str
@@ -66,15 +66,15 @@ class Scorecard:
     ----------
     model, version, baseline_sha256, fitted_rows : str, str, str, int
     average_run_length : int
-        Benign requests between two false alarms, as it was asked for; `threshold` follows.
+        Benign requests between two false alarms, as configured; `threshold` follows from it.
     within : int
-        Requests after which an attack counts as not seen.
+        Requests after which an attack counts as missed.
     false_alarms : dict
-        Realised requests per false alarm at lower targets, where they can be counted: by target
-        and kind of stream the ``requests``, ``alarms`` and ``interval``.
+        Observed requests per false alarm at lower targets, where they can be counted: ``requests``,
+        ``alarms`` and ``interval`` by target and kind of stream.
     cells : tuple of Cell
     success : dict of attack to share
-        Of its inputs that fool the model, where it is known.
+        Share of its inputs that fool the model, where known.
     """
 
     model: str
@@ -112,12 +112,12 @@ def make_scorecard(
     ----------
     baseline : Baseline
     arrays : mapping
-        The set ``clean`` is benign traffic, other than the baseline's rows; sets whose name begins
-        with "drift" and the set ``baseline`` are left out; all others are attacks.
+        The set ``clean`` is benign traffic, other than the baseline's rows. Sets whose name begins
+        with "drift" and the set ``baseline`` are ignored. All others are attacks.
     average_run_length : int
-        The one in use.
+        The run length in use.
     within : int
-        Requests after which an attack counts as not seen.
+        Requests after which an attack counts as missed.
     streams, windows : int
         Streams of each attack and share; the size of the search for false alarms, as in
         `detector.evaluate`.
@@ -163,7 +163,7 @@ def make_scorecard(
 
 
 def _sets(baseline: Baseline, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Activations by layer and predictions of each set that is measured."""
+    """Return activations by layer and predictions of each set to measure."""
     # a strength has a dot in it, so the first one does not end the name of the set
     names = dict.fromkeys(
         key.removesuffix(".predicted") for key in arrays if key.endswith(".predicted")
@@ -193,7 +193,7 @@ def _delay(
     within: int,
     rng: np.random.Generator,
 ) -> float:
-    """Requests to the alarm; infinite where there is none in time, 0 on an alarm before."""
+    """Count requests to the alarm; infinite without one in time, 0 if it came before the attack."""
     start = WARM_UP + int(rng.integers(BLOCK_ROWS))
     bad = rng.random(start + within) < share
     bad[:start] = False

@@ -10,9 +10,9 @@ import orjson
 from markupsafe import Markup
 
 from latentwatch import __version__
-from latentwatch.chaos.experiment.errors import ExperimentError
 from latentwatch.chaos.experiment.page import HEAD, MORE_STYLE, environment
 from latentwatch.chaos.experiment.scorecard import SHARES, Cell, Scorecard
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.investigate.page import STYLE
 
 __all__ = ["FILES", "refuse_overwriting", "write_scorecard"]

@@ -11,18 +11,20 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import orjson
 
-from latentwatch.chaos.experiment.brokers import Broker, disposable_broker
-from latentwatch.chaos.experiment.errors import ExperimentError
 from latentwatch.chaos.experiment.material import TRAFFIC, SystemPlan, baselines_of
 from latentwatch.chaos.experiment.measure import Truth
 from latentwatch.chaos.experiment.outputs import Seen, read_outputs
+from latentwatch.chaos.traffic.errors import ExperimentError
+from latentwatch.chaos.traffic.named import called
 from latentwatch.detector import Baseline
 from latentwatch.stream.core.times import HOUR_NS
 from latentwatch.stream.kafka.topics import create_topics
@@ -31,27 +33,76 @@ from latentwatch.stream.service.baselines import baseline_url
 from latentwatch.stream.settings import Settings
 from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE
 
-__all__ = ["System", "running", "start_system", "stop_system"]
+__all__ = [
+    "EVIDENCE",
+    "FOLDER",
+    "MATERIAL",
+    "Broker",
+    "System",
+    "disposable_broker",
+    "running",
+    "start_system",
+    "stop_system",
+]
+
+FOLDER, MATERIAL = "latentwatch_folder", "latentwatch_material"
+"""Names in the configuration of an experiment."""
+
+EVIDENCE = "evidence.json"
+"""Name of the file with hours and alerts, in the folder of an experiment."""
+
+DISPOSABLE_BROKER = "latentwatch.lab.brokers:KafkaBroker"
+"""Starts a real single-node Kafka and removes its data afterwards. It is named by its import path,
+as classifiers are: `latentwatch.chaos` imports nothing of `latentwatch.lab`."""
 
 FIRST_HOUR_AGO = 40
-"""Hours before now at which event time begins, so that every hour of an experiment is over."""
+"""Event time begins that many hours ago, so that every hour of an experiment is over."""
 
 WARM_UP = "warm-up"
 
 IDLE_SECONDS = 3.0
-"""Workers close the last hours so soon after the last request."""
+"""How soon after the last request the workers close the last hours."""
 
 _current: System | None = None
 
 
+class Broker(Protocol):
+    """A broker that runs inside a ``with`` block, and can be killed and restarted."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The address for clients; the same after a restart."""
+
+    def kill(self) -> None:
+        """Kill it without a chance to clean up, as a power cut does."""
+
+    def restart(self) -> None:
+        """Start it again with its data."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def disposable_broker(progress: Callable[[str], None] | None = None) -> Broker:
+    """Return a broker for experiments alone, not yet started."""
+    made: Broker = called(DISPOSABLE_BROKER)(progress=progress)
+    return made
+
+
 class System:
-    """What an experiment acts on and looks at.
+    """The system that an experiment acts on and measures.
 
     Parameters
     ----------
     plan : SystemPlan
     folder : Path
-        Of the experiment's logs and truth; made if absent.
+        For the experiment's logs and truth; created if missing.
     material : Path
         Where baselines are kept between experiments.
     """
@@ -72,7 +123,7 @@ class System:
 
     @cached_property
     def settings(self) -> Settings:
-        """Of the workers; topics and consumer group are the experiment's own."""
+        """Settings of the workers; topics and consumer group are the experiment's own."""
         name = f"chaos-{secrets.token_hex(4)}"
         return Settings(
             **{
@@ -90,7 +141,7 @@ class System:
 
     @cached_property
     def baseline_file(self) -> str:
-        """Artefact of the classifier's baseline."""
+        """URL of the classifier's baseline."""
         return baseline_url(self.settings.baselines, self.plan.model, self.plan.version)
 
     @cached_property
@@ -110,12 +161,12 @@ class System:
             raise
 
     def warm_up(self) -> None:
-        """Send benign requests, as many as the plan says; see that all workers are alive."""
+        """Send benign requests, as many as the plan says, and check that all workers are alive."""
         if self.plan.warm_up:
             self.play(WARM_UP, 3600.0, {"requests": self.plan.warm_up})
         for worker in self.workers:
             if not worker.is_running:
-                raise ExperimentError(f"a worker ended by itself:\n{worker.said()}")
+                raise ExperimentError(f"a worker ended by itself:\n{worker.tail()}")
 
     def stop(self) -> None:
         """Stop everything that was started here."""
@@ -133,23 +184,23 @@ class System:
         """The broker that this experiment may stop."""
         if self.broker is None or self.plan.broker != "own":
             raise ExperimentError(
-                "this experiment may not stop the broker, for others may use it: set broker: own "
-                "in the arguments of its control"
+                "this experiment may not stop the shared broker: set broker: own in the arguments "
+                "of its control"
             )
         return self.broker
 
     def add_worker(self) -> Child:
-        """Start one worker more."""
+        """Start another worker."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        worker = Child(["-m", "latentwatch", "worker"], log, self.settings.environment())
+        worker = Child.of_latentwatch(["worker"], log, self.settings.environment())
         self.workers.append(worker)
         return worker
 
     def worker(self, number: int) -> Child:
-        """A worker by the order of their start, from 0."""
+        """Return a worker by its number, from 0 in the order they were started."""
         if not 0 <= number < len(self.workers):
             raise ExperimentError(
-                f"there is no worker {number}: {len(self.workers)} were started, from 0 on"
+                f"there is no worker {number}: {len(self.workers)} were started, numbered from 0"
             )
         return self.workers[number]
 
@@ -158,12 +209,12 @@ class System:
         self.fault_at = time.monotonic()
 
     def play(self, name: str, seconds: float, options: dict[str, Any]) -> dict[str, Any]:
-        """Play a stretch of traffic from the next free hour of event time on; wait for its end.
+        """Play a stretch of traffic from the next free hour of event time; wait for its end.
 
         Returns
         -------
         dict
-            What the player says of it.
+            What the player reports.
         """
         with self._lock:
             number, start_ns = self._stretches, self._next_ns
@@ -182,7 +233,7 @@ class System:
         return self._play(command, identity)
 
     def note_replayed(self, url: str) -> int:
-        """Take note of the requests of a recording that were replayed; return how many."""
+        """Add the replayed requests of a recording to the truth; return how many."""
         from latentwatch.stream.recording import Recording
 
         requests = Recording(url).select(model=self.plan.model, version=self.plan.version)
@@ -213,19 +264,19 @@ class System:
         code = player.wait()
         player.stop()
         if code:
-            raise ExperimentError(f"traffic ended with exit code {code}:\n{player.said()}")
+            raise ExperimentError(f"the player ended with exit code {code}:\n{player.tail()}")
         found: dict[str, Any] = orjson.loads(player.log.read_bytes().splitlines()[-1])
         self.played.append(found)
         return found
 
     def sent(self) -> int:
-        """Requests that were sent since the warm-up, lost ones too."""
+        """Count the requests since the warm-up, including messages lost on purpose."""
         files = self.folder.glob("truth-*.jsonl")
         lines = sum(path.read_bytes().count(b"\n") for path in files if WARM_UP not in path.name)
         return lines
 
     def truth(self) -> Truth:
-        """What the requests sent so far really were."""
+        """Read the truth about the requests sent so far."""
         rows = []
         for path in sorted(self.folder.glob("truth-*.jsonl")):
             stretch = int(path.name.split("-")[1])
@@ -235,7 +286,7 @@ class System:
         return Truth.of(rows)
 
     def seen(self) -> Seen:
-        """What the workers have published so far."""
+        """Read what the workers have published so far."""
         return read_outputs(self.settings, tuple(view.name for view in self.baseline.views))
 
 
@@ -243,7 +294,7 @@ def start_system(plan: SystemPlan, folder: Path, material: Path) -> System:
     """Start the system of an experiment."""
     global _current
     if _current is not None:
-        raise ExperimentError("an experiment runs already in this process: wait for its end")
+        raise ExperimentError("another experiment is running in this process: wait for its end")
     system = System(plan, folder, material)
     system.start()
     _current = system
@@ -264,12 +315,11 @@ def running() -> System:
     Raises
     ------
     ExperimentError
-        There is none: the experiment's file lacks the control.
+        No system is running: the experiment's file lacks the control.
     """
     if _current is None:
         raise ExperimentError(
-            "no system under test: put the control latentwatch.chaos.experiment.control into the "
-            "experiment, as "
-            "experiments/README.md shows"
+            "there is no system under test: put the control latentwatch.chaos.control into the "
+            "experiment, as experiments/README.md shows"
         )
     return _current

@@ -1,7 +1,7 @@
 """Published attacks on any torch classifier, through the adversarial-robustness-toolbox.
 
-That package is imported when an attack is computed: it takes seconds. Inputs stay within the range
-that clean ones have; pictures are rounded to 8 bits, as files carry them.
+That package takes seconds to import, so it is imported when an attack is computed. Inputs stay
+within the range of the clean ones; pictures are rounded to 8 bits, as in files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STEPS = 20
 BATCH = 100
 SQUARE_QUERIES = 300
 CARLINI = {"max_iter": 10, "binary_search_steps": 4, "max_halving": 3, "max_doubling": 3}
-"""Of its search, which takes two seconds a picture with the toolbox's own numbers."""
+"""Limits of its search, which takes two seconds per picture with the toolbox's defaults."""
 
 Make = Callable[[Any, float, type[Any]], Any]
 
@@ -39,17 +39,17 @@ class Attack:
     Parameters
     ----------
     path
-        Where it is, ``module.Class`` below ``art.attacks.evasion``.
+        ``module.Class`` below ``art.attacks.evasion``.
     strength
-        The usual strength; what it means is said by `unit`.
+        The usual strength, in `unit`.
     unit
-        "eps", the largest change of a value; "confidence", by how much the logits must differ;
-        "overshoot", by which part the smallest change is exceeded; "side", of a square patch as
-        a part of the picture's side.
+        "eps", the largest change of a value; "confidence", the margin between logits; "overshoot",
+        the fraction by which the smallest change is exceeded; "side", of a square patch as a
+        fraction of the picture's side.
     options
-        From the strength to the options of the class.
+        Returns the options of the class for a strength.
     targeted
-        Whether it wants a random other class.
+        Whether it aims at a random other class.
     """
 
     path: str
@@ -96,12 +96,12 @@ ATTACKS: Mapping[str, Attack] = {
     ),
     "patch": Attack(_PGD, 0.25, "side", lambda _: _pgd(1.0)),
 }  # fmt: skip
-"""By name. ``square`` is a black-box attack: it asks for scores alone. ``patch`` changes a square
-of each picture as it likes, at a random place."""
+"""By name. ``square`` is a black-box attack: it only needs scores. ``patch`` changes a square of
+each picture without limit, at a random position."""
 
 
 def run_attack(target: Target, inputs: Inputs, name: str, strength: float, *, seed: int) -> Tensor:
-    """Change inputs, all of them recognised, so that the classifier sees something else.
+    """Change inputs, all recognised before, so that the classifier misclassifies them.
 
     Parameters
     ----------
@@ -110,12 +110,12 @@ def run_attack(target: Target, inputs: Inputs, name: str, strength: float, *, se
     strength
         In the attack's unit.
     seed
-        Of the starts, the wanted classes, and the places of patches.
+        Of the starting points, target classes, and positions of patches.
 
     Returns
     -------
     Tensor
-        float32, as many as `inputs`.
+        float32, the shape of the inputs.
     """
     attack = ATTACKS[name]
     generator = torch.Generator().manual_seed(seed)
@@ -162,13 +162,13 @@ def _outputs(model: nn.Module, values: Tensor) -> int:
 
 
 def _range(values: Tensor) -> tuple[float, float]:
-    """Where values may lie: pixels from 0 to 1, or what is seen."""
+    """Range of the values: 0 to 1 for pixels, or that of the inputs."""
     low, high = values.min().item(), values.max().item()
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
 def _squares(values: Tensor, side: float, generator: torch.Generator) -> Tensor:
-    """Masks [N, 1, H, W] of a square each, at random places."""
+    """Masks [N, C, H, W] with one square each, at a random position."""
     if values.dim() != PICTURE_AXES:
         raise TrafficError(f"a patch needs pictures [N, C, H, W], not inputs {list(values.shape)}")
     count, _, height, width = values.shape
@@ -181,7 +181,7 @@ def _squares(values: Tensor, side: float, generator: torch.Generator) -> Tensor:
 
 
 def _as_delivered(changed: Tensor, values: Tensor, attack: Attack, strength: float) -> Tensor:
-    """Pictures as 8-bit files carry them; other inputs as they are."""
+    """Round pictures to 8 bits as in files; leave other inputs unchanged."""
     if values.dim() != PICTURE_AXES or _range(values) != (0.0, 1.0):
         return changed
     if attack.unit == "eps" and strength >= 1 / 255:

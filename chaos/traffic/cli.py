@@ -10,6 +10,7 @@ from typing import Any
 import click
 import orjson
 
+from latentwatch.chaos.traffic.errors import ChaosError
 from latentwatch.chaos.traffic.kinds import KINDS, Kind
 from latentwatch.chaos.traffic.plan import Stretch, make_plan
 from latentwatch.chaos.traffic.play import play
@@ -38,7 +39,7 @@ def _target(command: Command) -> Command:
             click.option("--classifier", required=True, metavar="PACKAGE.MODULE:CALLABLE",
                          help="Called without arguments, it returns a torch module."),
             click.option("--inputs", required=True, metavar="FILE.npz|PACKAGE.MODULE:CALLABLE",
-                         help="Arrays inputs and labels, or what draws them."),
+                         help="Arrays inputs and labels, or a function that draws them."),
             click.option("--layers", required=True,
                          help="Regular expression of the modules to capture."),
             click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
@@ -48,8 +49,10 @@ def _target(command: Command) -> Command:
     return command
 
 
-_kind = click.option("--kind", type=click.Choice(KINDS), help="What happens to the bad ones.")
-_strength = click.option("--strength", type=float, help="In its unit; the usual one by default.")
+_kind = click.option("--kind", type=click.Choice(KINDS), help="Kind of attack or drift.")
+_strength = click.option(
+    "--strength", type=float, help="In the unit of the kind; by default its usual strength."
+)
 _baseline = click.option("--baseline", type=_FILE, help="For attacks that know the detector.")
 
 
@@ -59,12 +62,14 @@ _baseline = click.option("--baseline", type=_FILE, help="For attacks that know t
 @click.option("--out", type=_FILE, required=True, help="File to write, .npz.")
 @_kind
 @_strength
-@click.option("--share", type=_SHARE, default=0.0, show_default=True, help="Of poisoned rows.")
+@click.option(
+    "--share", type=_SHARE, default=0.0, show_default=True, help="Share of poisoned rows."
+)
 def capture_command(
     classifier: str, inputs: str, layers: str, seed: int, rows: int, out: Path,
     kind: str | None, strength: float | None, share: float,
 ) -> None:  # fmt: skip
-    """Write the set "baseline" for `latentwatch baseline fit`."""
+    """Write activations for `latentwatch baseline fit`, the set "baseline"."""
     with _reported_errors():
         target = Target.of(classifier, inputs, layers)
         poison = Kind(kind, strength) if kind else None
@@ -77,25 +82,35 @@ def capture_command(
 @click.option("--topic", required=True)
 @click.option("--model", required=True, help="Name, as in its baseline.")
 @click.option("--version", required=True)
-@click.option("--shard", help="Third part of the message key, for a partition of its own.")
-@click.option("--name", required=True, help="Begins the request ids.")
-@click.option("--truth", type=_FILE, required=True, help="What each request was, JSON lines.")
+@click.option("--shard", help="Third part of the message key, for a separate partition.")
+@click.option("--name", required=True, help="Prefix of the request ids.")
+@click.option(
+    "--truth", type=_FILE, required=True, help="File for the truth about each request, JSON lines."
+)
 @click.option("--start-ns", type=click.IntRange(0), required=True, help="Event time of the start.")
 @click.option("--run-seconds", type=click.FloatRange(0), default=0.0, show_default=True,
-              help="By the clock; 0 is as fast as it goes.")  # fmt: skip
+              help="Wall-clock time to take; 0 is as fast as possible.")  # fmt: skip
 @click.option("--requests", type=click.IntRange(1), required=True)
 @click.option("--seconds", type=float, default=3600.0, show_default=True, help="Of event time.")
 @_kind
 @_strength
 @_baseline
-@click.option("--share", type=_SHARE, default=0.0, show_default=True, help="Of bad requests.")
-@click.option("--begin", type=_SHARE, default=0.0, show_default=True, help="Part without any.")
-@click.option("--until", type=_SHARE, default=1.0, show_default=True, help="Where they end.")
-@click.option("--dropped", type=_SHARE, default=0.0, show_default=True, help="Lost messages.")
-@click.option("--late", type=_SHARE, default=0.0, show_default=True, help="Messages held back.")
+@click.option("--share", type=_SHARE, default=0.0, show_default=True, help="Share of bad requests.")
+@click.option(
+    "--begin", type=_SHARE, default=0.0, show_default=True, help="Where they begin, from 0 to 1."
+)
+@click.option(
+    "--until", type=_SHARE, default=1.0, show_default=True, help="Where they end, from 0 to 1."
+)
+@click.option(
+    "--dropped", type=_SHARE, default=0.0, show_default=True, help="Share of lost messages."
+)
+@click.option(
+    "--late", type=_SHARE, default=0.0, show_default=True, help="Share of messages sent last."
+)
 @click.option("--skew-seconds", type=float, default=0.0, show_default=True)
-@click.option("--favoured", type=click.IntRange(0), help="A class that becomes frequent.")
-@click.option("--favour", type=_SHARE, default=0.0, show_default=True, help="Its share.")
+@click.option("--favoured", type=click.IntRange(0), help="Class of a share of the requests.")
+@click.option("--favour", type=_SHARE, default=0.0, show_default=True, help="Share of that class.")
 def play_command(
     classifier: str, inputs: str, layers: str, seed: int, bootstrap_servers: str, topic: str,
     model: str, version: str, shard: str | None, name: str, truth: Path, start_ns: int,
@@ -123,9 +138,13 @@ def play_command(
 @_target
 @click.option("--out", type=_FILE, required=True, help="File to write, .npz.")
 @click.option("--kind", "kinds", multiple=True, required=True, metavar="NAME[@STRENGTH]",
-              help="Any number of times.")  # fmt: skip
-@click.option("--clean", type=click.IntRange(1), default=4000, show_default=True, help="Rows.")
-@click.option("--rows", type=click.IntRange(1), default=300, show_default=True, help="Of a kind.")
+              help="May be repeated.")  # fmt: skip
+@click.option(
+    "--clean", type=click.IntRange(1), default=4000, show_default=True, help="Clean rows."
+)
+@click.option(
+    "--rows", type=click.IntRange(1), default=300, show_default=True, help="Rows per kind."
+)
 @_baseline
 def sets_command(
     classifier: str, inputs: str, layers: str, seed: int, out: Path, kinds: tuple[str, ...],
@@ -146,7 +165,9 @@ def _parsed(text: str, baseline: Path | None) -> Kind:
     try:
         return Kind(name, float(strength) if strength else None, baseline)
     except ValueError:
-        raise click.UsageError(f"{text}: write NAME or NAME@STRENGTH, such as pgd@0.03") from None
+        raise click.UsageError(
+            f"{text} is not a kind: write NAME or NAME@STRENGTH, such as pgd@0.03"
+        ) from None
 
 
 @contextmanager
@@ -154,5 +175,5 @@ def _reported_errors() -> Iterator[None]:
     """Turn our exceptions into a message and exit code 1."""
     try:
         yield
-    except ProducerError as error:
+    except (ChaosError, ProducerError) as error:
         raise click.ClickException(str(error)) from error

@@ -1,8 +1,8 @@
-"""The queries of somebody who copies a classifier: inputs made from a few seeds, round by round.
+"""The queries of a client that copies a classifier: inputs made from a few seeds, round by round.
 
-Jacobian-based augmentation (Papernot et al. 2017): each round asks about every earlier input, moved
-by a step into the direction that changes the answer most. He knows no weights and would take the
-direction from his copy; here it is the classifier's own, which a good copy shares.
+Jacobian-based augmentation (Papernot et al. 2017): each round queries every earlier input, moved by
+a step in the direction that changes the output most. A real copier does not know the weights and
+uses the gradient of the copy; here it is the classifier's own, which a good copy approximates.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ __all__ = ["EXTRACTION", "STEP", "query_stream", "seeds_of"]
 EXTRACTION = "extraction"
 
 STEP = 0.1
-"""Of each value, in a round; pixels reach from 0 to 1."""
+"""Step of each value per round; pixels range from 0 to 1."""
 
 QUERIES_PER_SEED = 16
 """Four rounds, each of which doubles the inputs."""
 
 
 def query_stream(target: Target, seeds: Inputs, count: int, step: float) -> Inputs:
-    """Queries in the order in which they are asked, the seeds first.
+    """Return the queries in their order, the seeds first.
 
     Parameters
     ----------
     seeds
-        Inputs that he begins with, and what they show.
+        Inputs to begin with, and their labels.
     count
-        Queries in all.
+        Total number of queries.
     step
-        How far a value moves in a round.
+        How far each value moves per round.
     """
     values, labels = seeds
     low, high = values.min(), values.max()
@@ -47,12 +47,12 @@ def query_stream(target: Target, seeds: Inputs, count: int, step: float) -> Inpu
 
 
 def seeds_of(count: int) -> int:
-    """Seeds for so many queries."""
+    """Return the number of seeds for a number of queries."""
     return -(-count // QUERIES_PER_SEED)
 
 
 def _towards(target: Target, values: Tensor) -> Tensor:
-    """Gradient of the highest output in the inputs."""
+    """Gradient of the highest output with respect to the inputs."""
     moving = values.clone().requires_grad_()
     with torch.enable_grad():
         highest = target.model(moving).amax(dim=1).sum()

@@ -1,4 +1,4 @@
-"""Small image operations that drawing, attack and drift share."""
+"""Image operations that drawings, attacks and drift share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_REACH = 2  # pixels that the blur looks to each side: enough for a sigma of up to 1
+_REACH = 2  # pixels of the blur to each side: enough for a sigma of up to 1
 
 
 def round_to_8_bits(images: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def within_eps(changed: Tensor, images: Tensor, eps: float) -> Tensor:
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Blur each picture with a Gaussian of its own.
+    """Blur each picture with its own Gaussian.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Every kind of bad traffic by its name; whoever adds one, adds it here."""
+"""Every kind of bad traffic by its name; a new kind is added here."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ INFORMED_ATTACKS = (
     "feature_match", "adaptive_statistic_weight_0_1", "adaptive_selective", "adaptive_orthogonal",
     "adaptive_feature_match",
 )  # fmt: skip
-"""Attacks that look into the layers of the traffic-sign network: they know more than gradients."""
+"""Attacks on the layers of the traffic-sign network, for which gradients of the output are not
+enough."""
 
 INFORMED_STRENGTH = 0.03
 
-RUN_INFORMED_ATTACK = "latentwatch.lab.signs.informed_attacks:run_informed_attack"
-"""Where they are, named as classifiers are: they belong to the network that they look into."""
+RUN_INFORMED_ATTACK = "latentwatch.lab.signs.target:run_informed_attack"
+"""Named by its import path, as classifiers are: it belongs to the network that it looks into."""
 
 KINDS = (*ATTACKS, EXTRACTION, *INFORMED_ATTACKS, *DRIFTS)
 
@@ -37,9 +38,9 @@ class Kind:
     name
         One of `KINDS`.
     strength
-        In its unit; None for the usual one.
+        In the unit of the kind; None for its usual strength.
     baseline
-        What attacks that know the detector know of it.
+        Artefact for the attacks that know the detector.
     """
 
     name: str
@@ -48,16 +49,18 @@ class Kind:
 
     def __post_init__(self) -> None:
         if self.name not in KINDS:
-            raise TrafficError(f"there is no {self.name!r}: choose among {', '.join(KINDS)}")
+            raise TrafficError(
+                f"{self.name!r} is not a kind of traffic: choose among {', '.join(KINDS)}"
+            )
 
     @property
     def is_attack(self) -> bool:
-        """Whether somebody means harm; else it is drift."""
+        """Whether it is an attack, not drift."""
         return self.name not in DRIFTS
 
     @property
     def used_strength(self) -> float:
-        """The strength, or the usual one."""
+        """The strength, or the usual strength of the kind."""
         if self.strength is not None:
             return self.strength
         if self.name in ATTACKS:
@@ -71,9 +74,9 @@ class Kind:
 
 
 def changed(kind: Kind, target: Target, count: int, *, seed: int) -> Inputs:
-    """Draw inputs and change them; an attack begins with some that the classifier gets right.
+    """Draw inputs and change them; an attack starts from inputs that the classifier gets right.
 
-    Inputs of an extraction are in the order in which they are asked about.
+    Inputs of an extraction are in the order of the queries.
     """
     if not kind.is_attack:
         worn = target.inputs(count, seed)

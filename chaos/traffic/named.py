@@ -1,4 +1,4 @@
-"""Things of the user's own that a command or a file names by their import path."""
+"""Objects that a command or a file names by their import path; imported without torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ def called(path: str) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise TargetError(
-            f"there is no {path!r} ({error}): write package.module:callable, importable from here"
+            f"cannot import {path!r} ({error}): write package.module:callable, importable from here"
         ) from error
     if not callable(found):
-        raise TargetError(f"{path} is no callable but {type(found).__name__}")
+        raise TargetError(
+            f"{path} is not callable but a {type(found).__name__}: name a function or a class"
+        )
     return found  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The plan of a stretch of traffic: when each request comes, and what happens to it."""
+"""The plan of a stretch of traffic: when each request comes, and which are bad."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ SECOND_NS = 10**9
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is asked for; event time, which may run faster than the clock.
+    """A stretch of traffic in event time, which may run faster than the clock.
 
     Parameters
     ----------
     requests
-        How many; with `seconds` they are the rate.
+        Number of requests; with `seconds` it gives the rate.
     seconds
         Length in event time.
     share
-        Of bad requests between `begin` and `until`, parts of the stretch from 0 to 1.
+        Share of bad requests between `begin` and `until`, positions in the stretch from 0 to 1.
     dropped, late
-        Share of the messages that get lost, and of those that come only after all others.
+        Share of the messages that are lost, and of those that arrive after all others.
     skew_seconds
-        By which the clock of the service is wrong.
+        Error of the service's clock.
     favoured, favour
-        A class, and the share of the requests that show it; the rest is as it was.
+        A class, and its share of the requests; the other classes keep their proportions.
     """
 
     requests: int
@@ -53,7 +53,10 @@ class Stretch:
                 "from 0 to 1"
             )
         if self.begin >= self.until:
-            raise TrafficError(f"bad requests begin at {self.begin:g}, after {self.until:g}")
+            raise TrafficError(
+                f"bad requests begin at {self.begin:g}, not before they end at {self.until:g}: "
+                "use a smaller begin or a larger until"
+            )
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ class Plan:
     Parameters
     ----------
     event_time_ns : int64
-        As the service's clock has it.
+        By the service's clock.
     bad : bool
-        Those that are changed.
+        Whether a request is changed.
     """
 
     event_time_ns: npt.NDArray[np.int64]

@@ -1,7 +1,7 @@
-"""Plays the inference service: classifies the requests, watched by the hook, and publishes.
+"""Plays the inference service: classifies requests with the capture hook in place, and publishes.
 
-A service drops what the broker cannot take; the player waits instead, so that nothing is lost but
-what the experiment wants to be lost.
+A service drops rows when the broker cannot keep up. The player waits instead, so that only those
+messages are lost that the experiment drops.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from latentwatch.producers.publisher import BackgroundPublisher
 __all__ = ["Played", "play"]
 
 MAX_WAITING = 2048
-"""Rows that may wait in the publisher before the player waits for it, well below its bound."""
+"""Rows that may be queued in the publisher before the player waits; well below its limit."""
 
 PATIENCE_SECONDS = 90.0
 POLL_SECONDS = 0.005
@@ -37,10 +37,10 @@ class Played(NamedTuple):
     Parameters
     ----------
     requests, published, adversarial, fooled
-        Requests; those that were sent; the adversarial ones, and those of them that the classifier
-        took for something else.
+        Numbers of requests, of those published, of adversarial ones, and of adversarial ones that
+        the classifier got wrong.
     latency_ms
-        Median and 99th percentile of a batch: classified, activations read, and handed over.
+        Median and 99th percentile of a batch: classify, read activations, hand over.
     """
 
     requests: int
@@ -66,16 +66,16 @@ def play(
     truth: Path,
     seed: int,
 ) -> Played:
-    """Classify all requests in batches and publish what the hook saw.
+    """Classify all requests in batches and publish the captured activations.
 
     Parameters
     ----------
     publisher
-        Started and not used before; room for at least `MAX_WAITING` rows and a batch.
+        Started and unused, with room for at least `MAX_WAITING` rows and a batch.
     name
-        Of the stretch; begins the request ids.
+        Name of the stretch, the prefix of the request ids.
     run_seconds
-        How long it shall take by the clock; 0 is as fast as it goes.
+        Wall-clock time to take; 0 is as fast as possible.
     truth
         File to write, a JSON object per request and line, in the order of event time of its
         batch: ``index``, ``request_id``, ``event_time_ns``, ``sent_at_ns`` (by the clock),
@@ -84,7 +84,7 @@ def play(
     Raises
     ------
     TrafficError
-        Rows were dropped or failed, or the broker took nothing for long.
+        Rows were dropped or failed, or the broker accepted nothing for too long.
     """
     truth.parent.mkdir(parents=True, exist_ok=True)
     predicted = np.empty(len(requests), dtype=np.int64)
@@ -116,12 +116,12 @@ def play(
 
 
 def request_id(name: str, row: int) -> str:
-    """Id of a request of a stretch."""
+    """Return the id of a request of a stretch."""
     return f"{name}-{row:06d}"
 
 
 def _batches(count: int, stretch: Stretch, seed: int) -> Iterator[_Batch]:
-    """Batches in the order in which they are served; late ones come last."""
+    """Yield batches in the order in which they are served; late ones come last."""
     rng = np.random.default_rng([seed, 4])
     slices = [slice(first, min(first + BATCH, count)) for first in range(0, count, BATCH)]
     fates = rng.random(len(slices))
@@ -148,7 +148,7 @@ def _write_truth(
             "published": is_sent,
         }
         file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-    file.flush()  # a probe may read while the traffic goes on
+    file.flush()  # a probe may read it while traffic is sent
 
 
 def _wait_until(moment: float) -> None:
@@ -156,14 +156,14 @@ def _wait_until(moment: float) -> None:
 
 
 def _wait_for_room(publisher: BackgroundPublisher) -> None:
-    """Wait until few enough rows wait for the broker, as long as it takes any."""
+    """Wait until few enough rows are queued, as long as the broker accepts any."""
     sent, since = -1, time.monotonic()
     while (counters := publisher.counters).queued > MAX_WAITING:
         if counters.sent > sent:
             sent, since = counters.sent, time.monotonic()
         elif time.monotonic() - since > PATIENCE_SECONDS:
             raise TrafficError(
-                f"the broker has taken nothing for {PATIENCE_SECONDS:g} s ({counters.sent} rows "
+                f"the broker has accepted nothing for {PATIENCE_SECONDS:g} s ({counters.sent} rows "
                 "sent): check that it is up, its address, and that the topic exists"
             )
         time.sleep(POLL_SECONDS)

@@ -1,4 +1,8 @@
-"""Activations in npz files: a baseline's source, and sets of attacks for the scorecard."""
+"""Activations in npz files, as ``latentwatch evaluate`` and ``baseline fit`` read them.
+
+Arrays ``<set>.<layer>`` (float16 [n, d]) and ``<set>.predicted`` (int [n]). The success of each
+attack is in a JSON file of the same name.
+"""
 
 from __future__ import annotations
 
@@ -8,43 +12,58 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
+import torch
 
-from latentwatch.chaos.traffic.arrays import Arrays, figures_file, save_arrays
 from latentwatch.chaos.traffic.kinds import Kind, changed
 from latentwatch.chaos.traffic.target import Inputs, Target, observe
 
-__all__ = ["Sets", "make_sets", "source"]
+__all__ = ["Arrays", "Sets", "figures_file", "make_sets", "save_arrays", "source"]
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""By ``<set>.<layer>`` or ``<set>.predicted``."""
+
+
+def figures_file(file: Path) -> Path:
+    """Return the path of the attacks' figures for an npz file: ``signs.json`` of ``signs.npz``."""
+    return file.with_name(file.name.removesuffix(".npz") + ".json")
+
+
+def save_arrays(file: Path, arrays: Arrays) -> None:
+    """Write arrays as an uncompressed npz file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:  # numpy would append a suffix to a bare name
+        columns: dict[str, Any] = dict(arrays)
+        np.savez(stream, **columns)
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Arrays ``<set>.<layer>`` and ``<set>.predicted``, and what each attack achieved."""
+    """Arrays ``<set>.<layer>`` and ``<set>.predicted``, and the figures of each attack."""
 
     arrays: Arrays = field(default_factory=dict)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, name: str, target: Target, inputs: Inputs) -> float:
-        """Add what the service sees; return the share that it takes for something else."""
+        """Add the activations of inputs; return the share that is misclassified."""
         seen = observe(target, inputs.values)
         self.arrays.update({f"{name}.{layer}": rows for layer, rows in seen.activations.items()})
         self.arrays[f"{name}.predicted"] = seen.predicted.astype(np.int32)
         return float(np.mean(seen.predicted != inputs.labels.numpy()))
 
     def save(self, file: Path) -> None:
-        """Write the arrays, and the figures of the attacks in a .json file beside them."""
+        """Write the arrays, and the figures of the attacks to the .json file of the same name."""
         save_arrays(file, self.arrays)
         figures_file(file).write_bytes(orjson.dumps(self.attacks, option=orjson.OPT_INDENT_2))
 
 
 def source(target: Target, rows: int, seed: int, poison: Kind | None, share: float) -> Sets:
-    """Return the set ``baseline``; a share of its rows is replaced by bad ones where asked for.
+    """Return the set ``baseline``; with `poison`, a share of its rows is replaced by bad ones.
 
     Poison is what an attacker leaves in the period that the baseline is fitted on. Nothing marks
     the rows in the file; they come last.
     """
-    import torch
-
     sets = Sets()
     bad = round(share * rows) if poison is not None else 0
     clean = target.inputs(rows - bad, seed, "validation")

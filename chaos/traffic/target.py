@@ -1,4 +1,4 @@
-"""The classifier under attack, named by import path, and the inputs that it is sent."""
+"""The classifier under attack, named by its import path, and its inputs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from latentwatch.producers.capture import capture
 __all__ = ["Inputs", "Seen", "Target", "classify", "observe"]
 
 BATCH = 64
-"""Requests that are classified at once, as a service does."""
+"""Requests that are classified at once, as in a service."""
 
 SPARE = 4
-"""Inputs looked at for each one that the classifier must recognise."""
+"""Inputs drawn for each one that the classifier must recognise."""
 
 Part = Literal["validation", "traffic"]
 
 
 class Inputs(NamedTuple):
-    """Inputs and what they show."""
+    """Inputs and their labels."""
 
     values: Tensor
     """float32 [N, ...]."""
@@ -37,11 +37,11 @@ class Inputs(NamedTuple):
 
 
 Draw = Callable[[int, int], Any]
-"""From a number of inputs and a seed to arrays of inputs and labels."""
+"""Returns arrays of inputs and labels for a number of inputs and a seed."""
 
 
 class Seen(NamedTuple):
-    """What the service saw of inputs."""
+    """Activations and predicted classes of inputs."""
 
     activations: dict[str, np.ndarray[Any, np.dtype[np.float16]]]
     """float16 [N, d] by layer."""
@@ -59,7 +59,7 @@ class Target:
     model
         In evaluation mode, on the CPU.
     draw
-        Gives inputs; the same number and seed, the same inputs.
+        Draws inputs; the same number and seed give the same inputs.
     layers
         Regular expression of the modules to capture, see `latentwatch.producers.capture`.
     """
@@ -70,7 +70,7 @@ class Target:
 
     @classmethod
     def of(cls, classifier: str, inputs: str, layers: str) -> Self:
-        """Find a target by its names.
+        """Load a target by its names.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Target:
         Raises
         ------
         TargetError
-            There is no such thing, or it is something else.
+            One of them cannot be imported or read, or has the wrong type.
         """
         model = called(classifier)()
         if not isinstance(model, nn.Module):
@@ -105,7 +105,7 @@ class Target:
         return drawn
 
     def recognised(self, count: int, seed: int) -> Inputs:
-        """Draw inputs that the classifier gets right: others need no attack.
+        """Draw inputs that the classifier gets right; the others need no attack.
 
         Raises
         ------
@@ -123,14 +123,14 @@ class Target:
 
 
 def classify(model: nn.Module, values: Tensor) -> Tensor:
-    """Predicted classes, int64 [N]."""
+    """Return the predicted classes, int64 [N]."""
     with torch.inference_mode():
         parts = [model(batch).argmax(dim=1) for batch in torch.split(values, BATCH)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
 
 def observe(target: Target, values: Tensor) -> Seen:
-    """Classify inputs, at least one, with the production hook in place."""
+    """Classify at least one input with the production hook in place."""
     rows, predicted = [], []
     with (
         torch.inference_mode(),

@@ -1,4 +1,4 @@
-"""What each request of a stretch carries: an input, changed where the plan says so."""
+"""The inputs of a stretch of traffic, changed where the plan says so."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from latentwatch.chaos.traffic.target import Inputs, Target
 __all__ = ["COPIER", "Requests", "make_requests"]
 
 COPIER = "copier"
-"""The client who extracts."""
+"""The client that extracts."""
 
 HONEST_CLIENTS = 24
 
 SPARES = (2, 4, 8, 16)
-"""Inputs drawn for each request where one class shall be frequent, tried in turn."""
+"""Inputs to draw per request if one class is to be frequent; tried in turn."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Requests:
     Parameters
     ----------
     plan
-        When they come, and which are changed.
+        When requests come, and which are changed.
     values
         float32 [N, ...].
     labels
         int64 [N].
     kinds
-        What happened to each: "benign", or the name of the kind.
+        Kind of each request: "benign", or the name of the attack or drift.
     is_attack
-        Whether the changed ones are attacks; else they are drift.
+        Whether the changed ones are attacks, not drift.
     clients
-        Who asks, where that matters: a copier beside honest clients.
+        Client of each request in an extraction: one copier among honest clients.
     """
 
     plan: Plan
@@ -55,7 +55,7 @@ class Requests:
         return len(self.plan)
 
     def is_adversarial(self, row: int) -> bool:
-        """Whether somebody means harm by a request."""
+        """Whether a request is part of an attack."""
         return self.is_attack and bool(self.plan.bad[row])
 
 
@@ -77,7 +77,7 @@ def make_requests(
 
 
 def _clients(plan: Plan) -> tuple[str, ...]:
-    """One copier, and honest clients in turn."""
+    """Assign bad requests to the copier, and the others to honest clients in turn."""
     honest = (f"client-{row % HONEST_CLIENTS:02d}" for row in range(len(plan)))
     return tuple(
         COPIER if is_bad else client for is_bad, client in zip(plan.bad, honest, strict=True)
@@ -85,7 +85,7 @@ def _clients(plan: Plan) -> tuple[str, ...]:
 
 
 def _mixed(target: Target, count: int, stretch: Stretch, seed: int) -> Inputs:
-    """Benign inputs, so many of them of the favoured class."""
+    """Draw benign inputs with the favoured class at its share."""
     if stretch.favoured is None or not stretch.favour:
         return target.inputs(count, seed)
     wanted = round(stretch.favour * count)

@@ -1,7 +1,7 @@
-"""What the detector itself costs a request, beside its own matrix products and other detectors.
+"""Cost of the detector per request, compared with its own matrix products and other detectors.
 
-All in one process with one thread, one after another, so that the figures of a run can be divided
-by each other. Rows come as they do from Kafka, in half precision and in batches.
+Everything runs in one process and one thread, so that the figures of a run can be compared. Rows
+come as from Kafka, in half precision and in batches.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Say = Callable[[str], None]
 RUN_LENGTH = 100_000
 REQUESTS = 16_384
 REPEATS = 5
-"""The fastest of so many runs counts: the others were disturbed."""
+"""Runs of which the fastest counts, because the others were disturbed."""
 
 SIMULATED_REQUESTS = 100_000
 PEERS_SCRIPT = Path(__file__).with_name("online_peers.py")
 PEERS_SECONDS = 1_200.0
 REFERENCE_ROWS = 5_000
-"""Of the other detectors, as many as our own baseline has."""
+"""Reference rows of the other detectors, as many as our baseline has."""
 
 
 def core(
@@ -44,7 +44,7 @@ def core(
     widths: Sequence[int] = (512, 2048),
     **options: Any,
 ) -> Figures:
-    """Microseconds a request by width of the layer, and how many times the products alone."""
+    """Microseconds per request by width of the layer, also as a multiple of the products alone."""
     found: Figures = {}
     for width in widths:
         say(f"fitting a baseline of width {width}")
@@ -61,7 +61,7 @@ def core(
 
 
 def growth(folder: Path, say: Say, requests: int = REQUESTS, rows: int = 16_000) -> Figures:
-    """Microseconds a request as windows, the baseline, layers and models grow."""
+    """Microseconds per request as windows, the baseline, layers and models grow."""
     traffic = BenchTraffic(width=128)
     fresh = {"layer4": traffic.draw(requests, 3)}
     found: Figures = {}
@@ -87,9 +87,9 @@ def growth(folder: Path, say: Say, requests: int = REQUESTS, rows: int = 16_000)
 
 
 def peers(folder: Path, say: Say, python: Path = DEFAULT_PYTHON) -> Figures:
-    """Microseconds a request of the online detectors of alibi-detect and frouros; width 512.
+    """Microseconds per request of the online detectors of alibi-detect and frouros; width 512.
 
-    Nothing where their environment is missing: ``make peers`` prepares it.
+    Empty if their environment is missing: ``make peers`` prepares it.
     """
     if not python.exists():
         say(f"{python} is missing: make peers")
@@ -118,7 +118,7 @@ def peers(folder: Path, say: Say, python: Path = DEFAULT_PYTHON) -> Figures:
 
 
 Rows = Mapping[str, tuple[Any, Any]]
-"""Activations and predicted classes of each layer; the classes of the first count."""
+"""Activations and predicted classes of each layer; the classes of the first layer are used."""
 
 
 def _fit(drawn: Rows) -> Baseline:
@@ -131,7 +131,7 @@ def _fit(drawn: Rows) -> Baseline:
 
 
 def _best(work: Callable[[], None], requests: int) -> float:
-    """Microseconds of processor time a request."""
+    """Microseconds of processor time per request."""
     costs = []
     for _ in range(REPEATS):
         started = time.process_time()
@@ -154,7 +154,7 @@ def _monitor(baseline: Baseline, rows: Rows, batch: int) -> float:
 
 
 def _models(baseline: Baseline, rows: Rows, models: int) -> float:
-    """Batches of 256 go to the models in turn; each has a monitor of its own."""
+    """Send batches of 256 to the models in turn; each has its own monitor."""
     predicted = next(iter(rows.values()))[1]
 
     def work() -> None:
@@ -168,7 +168,7 @@ def _models(baseline: Baseline, rows: Rows, models: int) -> float:
 
 
 def _products(baseline: Baseline, requests: int) -> float:
-    """The matrix products of the feature maps alone, on chunks of the very shapes."""
+    """Time the matrix products of the feature maps alone, on chunks of the same shapes."""
     rng = np.random.default_rng(0)
 
     def matrix(*shape: int) -> Any:

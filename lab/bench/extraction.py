@@ -1,11 +1,11 @@
-"""After how many queries is a copier seen? The figures of ``docs/detection.md`` on extraction.
+"""How many queries until a copier is detected? The figures of ``docs/detection.md`` on extraction.
 
     python -m latentwatch.chaos.traffic capture --out source.npz --rows 4000 ...
     latentwatch baseline fit source.npz --out baselines ...
     python -m latentwatch.chaos.traffic sets --out sets.npz --clean 12000 --rows 1600 --kind ...
     python -m latentwatch.lab.bench.extraction baselines/.../baseline.safetensors sets.npz
 
-The set ``clean`` is dealt to honest clients; every other set is one client's queries, in order.
+The set ``clean`` is dealt out to honest clients. Every other set is one client's queries, in order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLIENTS = (1, 24, 240)
 RUN_LENGTHS = (1_000, 10_000)
 COPIERS_RUN_LENGTH = 1_000_000
 TOGETHER = 100
-"""Requests between two looks at who has alarmed: who has, begins anew."""
+"""Requests per update; a client that has raised an alarm then starts again."""
 
 
 class Queries(NamedTuple):
@@ -40,7 +40,7 @@ class Queries(NamedTuple):
         return len(self.predicted)
 
     def take(self, rows: slice) -> Queries:
-        """Some of them."""
+        """Return some of its rows."""
         layers = {name: values[rows] for name, values in self.activations.items()}
         return Queries(layers, self.predicted[rows])
 
@@ -49,7 +49,7 @@ class Queries(NamedTuple):
 @click.argument("baseline", type=click.Path(exists=True, dir_okay=False))
 @click.argument("sets", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def main(baseline: str, sets: Path) -> None:
-    """Count alarms of honest clients, and queries until those of others alarm."""
+    """Count alarms about honest clients, and the queries of others until the alarm."""
     use_one_thread()
     from latentwatch.detector import Baseline
     from latentwatch.stream.cli.baseline import load_npz
@@ -76,7 +76,7 @@ def main(baseline: str, sets: Path) -> None:
     )
     for name, queries in found.items():
         click.echo(f"| {name} | {_until(judge, queries)} |")
-    click.echo(f"\n{_cost(judge, clean):.1f} microseconds a query")
+    click.echo(f"\n{_cost(judge, clean):.1f} microseconds per query")
 
 
 def _false_alarms(baseline: Baseline, clean: Queries, clients: int, run_length: float) -> int:

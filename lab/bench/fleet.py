@@ -1,17 +1,15 @@
-"""Workers as processes of their own, kept to one core, and how far they have got."""
+"""Workers to be measured, each in a process of its own and in one thread, and how far they are."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.settings import Settings
 
 __all__ = ["caught_up", "workers"]
@@ -20,31 +18,22 @@ PATIENCE_SECONDS = 300.0
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.02
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 
 @contextmanager
-def workers(
-    settings: Settings, folder: Path, count: int = 1
-) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """So many workers, each with its log in a folder; a worker computes in one thread."""
-    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    started = []
-    for number in range(count):
-        with (folder / f"worker-{number}.log").open("ab") as log:
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "latentwatch", "worker"],
-                    env={**os.environ, **one_thread, **settings.environment()},
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-    try:
+def workers(settings: Settings, folder: Path, count: int = 1) -> Iterator[list[Child]]:
+    """Run `count` workers, each with a log in the folder; they compute in one thread each."""
+    environment = {**ONE_THREAD, **settings.environment()}
+    with ExitStack() as stack:
+        started = []
+        for number in range(count):
+            log = folder / f"worker-{number}.log"
+            started.append(Child.of_latentwatch(["worker"], log, environment, append=True))
+            stack.callback(started[-1].stop, STOP_SECONDS)
         yield started
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(STOP_SECONDS)
+        for child in started:
+            child.terminate()
 
 
 async def caught_up(settings: Settings, ends: Mapping[int, int]) -> tuple[float, float]:
@@ -53,10 +42,10 @@ async def caught_up(settings: Settings, ends: Mapping[int, int]) -> tuple[float,
     Returns
     -------
     first : float
-        Seconds until the first commit was seen.
+        Seconds until the first commit.
     whole : float
         Seconds for all messages, scaled up from those after the first commit: a consumer group
-        takes seconds to come together, and that is no work.
+        takes seconds to form, and no messages are processed meanwhile.
     """
     started = time.perf_counter()
     count = sum(ends.values())
@@ -70,4 +59,6 @@ async def caught_up(settings: Settings, ends: Mapping[int, int]) -> tuple[float,
             if not left and first is not None:
                 return first[0] - started, (now - first[0]) * count / max(first[1], 1)
             await asyncio.sleep(LOOK_SECONDS)
-    raise TimeoutError("the worker did not get through: see its log")
+    raise TimeoutError(
+        f"the workers did not catch up within {PATIENCE_SECONDS:.0f} s: their logs say why"
+    )

@@ -1,9 +1,10 @@
-"""How much thin, pulsed, masked and spread attacks are seen: the figures of ``docs/hostile.md``
-and ``docs/scale.md``.
+"""How often thin, pulsed, masked and spread attacks are detected.
+
+The figures of ``docs/hostile.md`` and ``docs/scale.md``.
 
     python -m latentwatch.lab.bench.hostility activations.npz --layers layer1,layer3,layer4
 
-The file is one of ``latentwatch evaluate``. It takes five minutes.
+The file has the form that ``latentwatch evaluate`` reads. It takes five minutes.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ __all__ = ["main"]
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--layers", help="Layers to use, with commas between; all by default.")
+@click.option("--layers", help="Layers to use, separated by commas; all by default.")
 @click.option("--attack", default="pgd_eps03", show_default=True, help="Set that is the attack.")
 @click.option("--streams", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 def main(data: Path, layers: str | None, attack: str, streams: int, seed: int) -> None:
-    """Measure how much of a hostile stream is seen, and write Markdown tables."""
+    """Measure how often hostile streams are detected, and write Markdown tables."""
     use_one_thread()
     from latentwatch.detector.errors import ActivationsError
     from latentwatch.stream.cli.baseline import load_npz
@@ -52,7 +53,7 @@ def _fitted(
 
     sets = split_sets(arrays, layers.split(",") if layers else None)
     if attack not in sets:
-        raise ActivationsError(f"no set {attack!r}: the file has {', '.join(sets)}")
+        raise ActivationsError(f"there is no set {attack!r}: the file has {', '.join(sets)}")
     baseline = fit_baseline(sets["baseline"], seed)
     clean, hostile = (Rows(*baseline.rows(*sets[name])) for name in ("clean", attack))
     return Hostility(baseline, clean, hostile, streams, seed)
@@ -107,7 +108,7 @@ def _sampling(hostility: Hostility) -> str:
     rows = [
         (
             f"{rate:.0%}",
-            "not seen" if delay is None else f"{delay:,.0f}",
+            "not detected" if delay is None else f"{delay:,.0f}",
             *(f"{seen[burst]:.2f}" for burst in bursts),
         )
         for rate, (delay, seen) in found.items()

@@ -1,4 +1,4 @@
-"""What watching costs an inference service: measured by its own side, in a process of its own."""
+"""Cost of capture and publisher for an inference service, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["overhead"]
 
 
 def overhead(folder: Path, say: Callable[[str], None], seconds: float = 90.0) -> dict[str, float]:
-    """Hook and publisher on a ResNet-18; nothing without the extra `bench`."""
+    """Hook and publisher on a ResNet-18; empty without the extra `bench`."""
     if importlib.util.find_spec("torchvision") is None:
         say("torchvision is missing: pip install 'latentwatch[bench]'")
         return {}

@@ -1,4 +1,4 @@
-"""How fast traffic goes through a real Kafka: recorded, replayed, taken in by a worker."""
+"""How fast traffic is recorded, replayed and processed by a worker, through a real Kafka."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MESSAGES = 3_000
 
 
 def replaying(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
-    """Requests a second: sent by ``replay --speed max``, recorded, and taken in by one worker."""
+    """Requests per second: sent by ``replay --speed max``, recorded, processed by one worker."""
     traffic = BenchTraffic()
     rows = count * traffic.rows
     say("fitting a baseline")
@@ -52,14 +52,14 @@ def replaying(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
             output_partitions=1,
         )
         asyncio.run(create_topics(settings))
-        say(f"replaying {rows:,} requests as fast as it goes")
+        say(f"replaying {rows:,} requests as fast as possible")
         started = time.perf_counter()
         replay = Replay(settings, Pace(None))
         asyncio.run(replay.run(Recording(str(folder / "first")).messages()))
         found = {"replayed_per_second": rows / (time.perf_counter() - started)}
         say("recording them")
         found["recorded_per_second"] = rows / _record(settings, str(folder / "second"))
-        say("a worker takes them in")
+        say("a worker processes them")
         with workers(settings, folder):
             _, seconds = asyncio.run(caught_up(settings, {0: count}))
         found["taken_by_worker_per_second"] = rows / seconds

@@ -1,4 +1,4 @@
-"""How long it takes from a publisher to an alert, through a real Kafka, at half of the load."""
+"""Time from a publisher to an alert, through a real Kafka, at half of the full load."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Say = Callable[[str], None]
 WARM_MESSAGES = 2_000
 CYCLE_MESSAGES = 24
 ATTACK_MESSAGES = 2
-"""Of each cycle; what follows them is long enough for the alert to resolve."""
+"""Attacked messages of each cycle; the rest is long enough for the alert to resolve."""
 
 ATTACK_SCALE = 3.0
 DRAIN_SECONDS = 5.0
 
 
 def latency(folder: Path, say: Say, seconds: float = 60.0, warm: int = WARM_MESSAGES) -> Figures:
-    """Seconds from sending the message that completes a window to the alert; median and 99 %.
+    """Time from sending the message that completes a window to the alert; median and 99 %.
 
     First the worker's rate is measured, then half of it is sent, with an attack every 24 messages.
     """
@@ -57,7 +57,7 @@ def latency(folder: Path, say: Say, seconds: float = 60.0, warm: int = WARM_MESS
             say("measuring the worker's rate")
             messages = _messages(traffic)
             rate = asyncio.run(_warm_up(settings, messages, warm)) / 2.0
-            say(f"{rate * traffic.rows:,.0f} requests a second for {seconds:g} s")
+            say(f"{rate * traffic.rows:,.0f} requests per second for {seconds:g} s")
             found = asyncio.run(_measure(settings, messages, warm, rate, seconds))
     return {
         "requests_per_second": rate * traffic.rows,
@@ -69,7 +69,7 @@ def latency(folder: Path, say: Say, seconds: float = 60.0, warm: int = WARM_MESS
 
 
 def _messages(traffic: BenchTraffic) -> Iterator[ActivationBatch]:
-    """Messages without end; the last of each cycle are an attack."""
+    """Yield messages without end; the last of each cycle are an attack."""
     for number, batch in enumerate(traffic.batches(10**9)):
         attacked = number % CYCLE_MESSAGES >= CYCLE_MESSAGES - ATTACK_MESSAGES
         if attacked:
@@ -79,7 +79,7 @@ def _messages(traffic: BenchTraffic) -> Iterator[ActivationBatch]:
 
 
 async def _warm_up(settings: Settings, messages: Iterator[ActivationBatch], count: int) -> float:
-    """Messages a second that the worker takes in."""
+    """Measure the messages per second that the worker processes."""
     async with _producer(settings) as producer:
         for _ in range(count):
             await _send(settings, producer, next(messages))

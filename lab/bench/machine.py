@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine and versions that a figure was measured on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = ("numpy", "scipy", "torch", "pyarrow", "aiokafka", "faust-streaming",
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, cores, system, and versions of what the time is spent in."""
+    """Return processor, cores, system, and versions of the packages that take the time."""
     found: dict[str, str | int] = {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),

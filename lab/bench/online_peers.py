@@ -3,7 +3,7 @@
     PYTHON online_peers.py ROWS.npz
 
 Stand-alone: it imports the standard library, numpy and the detectors. ROWS.npz holds `reference`
-float32 [m, d] and `rows` float32 [n, d]. Prints JSON: microseconds of processor time a request.
+float32 [m, d] and `rows` float32 [n, d]. Prints JSON: microseconds of processor time per request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_SECONDS = 30.0
 
 
 def alibi(reference: Any) -> Callable[[Any], object]:
-    """MMDDriftOnline on PyTorch; one request at a time, as it asks for."""
+    """MMDDriftOnline on PyTorch; it takes one request at a time."""
     import torch
     from alibi_detect.cd import MMDDriftOnline  # type: ignore[import-not-found]
 
@@ -47,7 +47,7 @@ def frouros(reference: Any) -> Callable[[Any], object]:
 
 
 def cost(step: Callable[[Any], object], rows: Any) -> float:
-    """Microseconds a request, once the window is full; as many rows as there is time for."""
+    """Microseconds per request once the window is full; as many rows as there is time for."""
     for row in rows[:WINDOW]:
         step(row)
     started, done = time.process_time(), 0

@@ -26,7 +26,7 @@ ROTATE_BYTES = 64 << 20
 
 
 def recording(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
-    """Requests a second and core: decoded, put into tables, compressed and written; and read."""
+    """Requests per second and core: decoded, put into tables, compressed and written; and read."""
     traffic = BenchTraffic()
     say("encoding messages")
     messages = [encode(batch) for batch in traffic.batches(count)]
@@ -45,7 +45,7 @@ def recording(folder: Path, say: Say, count: int = MESSAGES) -> Figures:
 
 
 def _record(url: str, messages: Sequence[Message], partitions: int = 1) -> float:
-    """Processor seconds that it takes; messages go to the partitions in turn."""
+    """Record messages to the partitions in turn; return processor seconds."""
     writer = RecordingWriter(RecordingFiles(url), most_bytes=ROTATE_BYTES, most_seconds=1e9)
     started = time.process_time()
     for offset, (key, value, headers) in enumerate(messages):
@@ -62,7 +62,7 @@ def _size(folder: Path) -> int:
 def offline(
     folder: Path, say: Say, count: int = MESSAGES, random_features: Sequence[int] = (1024, 512)
 ) -> Figures:
-    """Requests a second that are read from a recording and decided on; one layer of 512."""
+    """Requests per second that are read from a recording and decided on; one layer of 512."""
     traffic = BenchTraffic()
     url, rows = str(folder / "recording"), count * traffic.rows
     say(f"recording {rows:,} requests")
@@ -89,7 +89,7 @@ def offline(
 
 
 def _seconds(records: Iterable[object]) -> float:
-    """How long it takes to go through them."""
+    """Time to iterate over the records."""
     started = time.perf_counter()
     for _ in records:
         pass

@@ -1,4 +1,4 @@
-"""Messages to measure with: as many and as wide as one likes, in event time."""
+"""Messages for benchmarks, of any number and width."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ __all__ = ["BenchTraffic"]
 START_NS = 1_767_607_200 * 10**9
 CLASSES = 10
 DISTINCT_ROWS = 16_384
-"""Rows that are drawn; longer traffic takes them again, farther apart than any window."""
+"""Distinct rows; longer traffic repeats them, farther apart than any window."""
 
 
 @dataclass(frozen=True)
 class BenchTraffic:
-    """Rectified Gaussian activations on a low-dimensional manifold, a thousand requests a second.
+    """Rectified Gaussian activations on a low-dimensional manifold, 1,000 requests per second.
 
     Parameters
     ----------
     width : int
-        Values of the one layer.
+        Width of the only layer.
     rows : int
-        Requests of a message.
+        Requests per message.
     """
 
     width: int = 512
     rows: int = 64
 
     def draw(self, count: int, seed: int) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
-        """Activations float16 [count, width] and classes."""
+        """Draw activations float16 [count, width] and classes."""
         world, rng = np.random.default_rng(1), np.random.default_rng([2, seed])
         directions = world.standard_normal((self.width // 8, self.width)) / 8.0
         centres = world.standard_normal((CLASSES, self.width))
@@ -51,7 +51,7 @@ class BenchTraffic:
         return self.draw(DISTINCT_ROWS, 0)
 
     def batches(self, count: int, model: str = "bench") -> Iterator[ActivationBatch]:
-        """So many messages."""
+        """Yield `count` messages."""
         activations, predicted = self._pool
         for number in range(count):
             first = number * self.rows
@@ -69,7 +69,7 @@ class BenchTraffic:
             )
 
     def baseline(self, rows: int = 5_000, **options: Any) -> Baseline:
-        """A baseline of that traffic."""
+        """Fit a baseline on this traffic."""
         activations, predicted = self.draw(rows, 1)
         return Baseline.fit(
             {"layer4": activations},

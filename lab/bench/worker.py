@@ -1,11 +1,9 @@
-"""What a worker takes in from a real Kafka, beside a consumer that reads and drops; its state."""
+"""Throughput of a worker on a real Kafka, compared with a bare consumer; the size of its state."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,10 +33,10 @@ PARTITIONS = 2
 
 
 def worker(folder: Path, say: Say, count: int = MESSAGES, **options: Any) -> Figures:
-    """Requests a second of a bare consumer, one worker and two; start-up and recovery in seconds.
+    """Requests per second of a bare consumer, one worker and two; start-up and recovery in seconds.
 
-    64 requests of 512 half-precision values a message. The share of the bare consumer is that of
-    processor time: on few cores the broker and a second worker take part of the wall time.
+    A message has 64 requests of 512 half-precision values. Figures per core second are of processor
+    time: on few cores, the broker and a second worker take part of the wall time.
     """
     traffic = BenchTraffic()
     rows = count * traffic.rows
@@ -65,7 +63,7 @@ def worker(folder: Path, say: Say, count: int = MESSAGES, **options: Any) -> Fig
         found["worker_per_core_second"] = rows / (_children_seconds() - before)
         found["worker_to_bare_consumer"] = found["worker_per_second"] / (rows / wall)
         found["start_up_seconds"] = first
-        say("killed in the middle, and another one")
+        say("one is killed halfway, and another takes over")
         found["recovery_seconds"] = _recovery(
             _settings(broker.bootstrap_servers, baselines, "killed"), folder, ends
         )
@@ -90,13 +88,13 @@ def _settings(servers: str, baselines: str, group: str) -> Settings:
 
 
 def _children_seconds() -> float:
-    """Processor seconds of the children that have ended."""
+    """Processor seconds of child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 async def _publish(settings: Settings, traffic: BenchTraffic, count: int) -> dict[int, int]:
-    """Send messages to the partitions in turn; return the next offset of each."""
+    """Send messages to the partitions in turn; return the end offset of each."""
     ends = dict.fromkeys(range(PARTITIONS), 0)
     topic = settings.topics().activations
     async with AIOKafkaProducer(
@@ -113,7 +111,7 @@ async def _publish(settings: Settings, traffic: BenchTraffic, count: int) -> dic
 
 
 async def _drop(settings: Settings, ends: dict[int, int]) -> tuple[float, float]:
-    """Wall and processor seconds of a consumer that reads everything and looks at nothing."""
+    """Wall and processor seconds of a consumer that reads and drops everything."""
     topic = settings.topics().activations
     left = sum(ends.values())
     async with AIOKafkaConsumer(
@@ -128,12 +126,11 @@ async def _drop(settings: Settings, ends: dict[int, int]) -> tuple[float, float]
 
 
 def _recovery(settings: Settings, folder: Path, ends: dict[int, int]) -> float:
-    """Seconds from the start of a worker, after SIGKILL of the one before, to its first commit."""
+    """Seconds from the start of a worker, after SIGKILL of its predecessor, to its first commit."""
     asyncio.run(create_topics(settings))
     with workers(settings, folder) as running:
         asyncio.run(_some(settings, ends))
-        os.kill(running[0].pid, signal.SIGKILL)
-        running[0].wait()
+        running[0].kill()
     started = time.perf_counter()
     before = asyncio.run(_left(settings, ends))
     with workers(settings, folder):
@@ -148,13 +145,13 @@ async def _left(settings: Settings, ends: dict[int, int]) -> int:
 
 
 async def _some(settings: Settings, ends: dict[int, int]) -> None:
-    """Wait until something is committed, and not everything."""
+    """Wait until a part of the messages is committed."""
     while await _left(settings, ends) > 0.9 * sum(ends.values()):
         await asyncio.sleep(0.05)
 
 
 def state(folder: Path, say: Say, rows: int = 5_000, layers: Sequence[int] = (1, 3)) -> Figures:
-    """Bytes of a lane's state as it is stored, once its ring is full and an hour is open."""
+    """Bytes of a lane's stored state, with a full ring and one open hour."""
     found: Figures = {}
     for count in layers:
         say(f"{count} layers")

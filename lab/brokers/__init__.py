@@ -1,11 +1,11 @@
-"""A broker for demo, tests and first steps, where there is none.
+"""Brokers for the demo, tests and first steps.
 
 ``KafkaBroker``
     a real Apache Kafka as a child process, from its Maven artefacts; needs Java 17;
 ``MockBroker``
-    librdkafka's mock cluster, where neither Java nor the artefacts are to be had;
+    librdkafka's mock cluster, for machines without Java or the artefacts;
 ``ExternalBroker``
-    one that runs already; nothing is started or stopped.
+    one that is already running; nothing is started or stopped.
 
 `open_broker` chooses among them.
 """

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Broker(Protocol):
-    """What every broker offers."""
+    """The interface of every broker."""
 
     @property
     def kind(self) -> str:
@@ -35,7 +35,7 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExternalBroker:
-    """A broker that runs already."""
+    """A broker that is already running."""
 
     bootstrap_servers: str
     kind: str = "external"
@@ -49,20 +49,20 @@ def open_broker(
     warn: Callable[[str], None] = logger.warning,
     topics: Mapping[str, int] | None = None,
 ) -> Iterator[Broker]:
-    """Give a broker for the length of a ``with``, and stop it afterwards if it was started.
+    """Provide a broker in a ``with`` block; if it was started here, stop it afterwards.
 
     Parameters
     ----------
     kind
-        ``"kafka"`` or ``"mock"`` start one of that kind. ``"auto"`` takes the one that
-        ``LATENTWATCH_BOOTSTRAP_SERVERS`` or ``KAFKA_BOOTSTRAP_SERVERS`` names; else it starts
-        Kafka; else, where Java or the artefacts are not to be had, the mock cluster.
+        ``"kafka"`` or ``"mock"`` starts one of that kind. ``"auto"`` takes the one that
+        ``LATENTWATCH_BOOTSTRAP_SERVERS`` or ``KAFKA_BOOTSTRAP_SERVERS`` names. Otherwise it starts
+        Kafka or, if Java or the artefacts are not available, the mock cluster.
     progress
-        Is told in a few words what takes time.
+        Called with a few words about what takes time.
     warn
-        Is told the limits of the mock cluster, and why it was taken.
+        Called with the limits of the mock cluster, and why it is used.
     topics
-        Topics with numbers of partitions that the mock cluster shall have; see ``MockBroker``.
+        Topics of the mock cluster with their numbers of partitions; see ``MockBroker``.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def open_broker(
         yield ExternalBroker(external)
         return
     kafka = KafkaBroker(progress=progress)
-    if kind == "kafka" or (kind == "auto" and _can_be_had(kafka, warn)):
+    if kind == "kafka" or (kind == "auto" and _is_available(kafka, warn)):
         with kafka:
             yield kafka
         return
@@ -83,7 +83,7 @@ def open_broker(
         yield mock
 
 
-def _can_be_had(kafka: KafkaBroker, warn: Callable[[str], None]) -> bool:
+def _is_available(kafka: KafkaBroker, warn: Callable[[str], None]) -> bool:
     try:
         kafka.prepare()
     except BrokerError as error:

@@ -1,9 +1,9 @@
 """Finds Java, and the jars of Apache Kafka.
 
 The jars come from Maven artefacts: through jgo (Python, part of the extra ``demo``), or else
-through ``mvn`` if it is there, which also knows the mirrors and proxies of a company's
-``settings.xml``. They are kept in the cache, with their SHA-256, so that every later start needs
-no network and notices a damaged file.
+through ``mvn`` if it is installed, which also knows the mirrors and proxies of a company's
+``settings.xml``. They are cached with their SHA-256, so that later starts need no network and
+detect a damaged file.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ def find_java() -> Path:
     raise BrokerError(
         f"Kafka needs Java {OLDEST_JAVA} or newer ({'; '.join(found) or 'there is none'}): "
         "install one (for example the package openjdk-17-jre-headless) or set JAVA_HOME, "
-        "or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already"
+        "or set KAFKA_BOOTSTRAP_SERVERS to a broker that is already running"
     )
 
 
@@ -90,7 +90,7 @@ def kafka_jars(progress: Callable[[str], None]) -> list[Path]:
     Parameters
     ----------
     progress
-        Is told in a few words what takes time.
+        Called with a few words about what takes time.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def kafka_jars(progress: Callable[[str], None]) -> list[Path]:
 
 
 def _cached(folder: Path) -> list[Path] | None:
-    """Return the jars that the folder's manifest lists, None unless all are there and whole."""
+    """Return the jars that the folder's manifest lists; None unless all exist and are intact."""
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
         whole = all(_sha256(folder / name) == digest for name, digest in manifest.items())
@@ -130,7 +130,7 @@ def _sha256(path: Path) -> str:
 
 def _fetch(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Fetched beside and then renamed: another process never sees half of it.
+    # Fetched into a temporary folder and then renamed: no process ever sees half of it.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as name:
         work = Path(name)
         jars = _resolve(work)
@@ -145,7 +145,7 @@ def _fetch(folder: Path) -> None:
         try:
             ready.rename(folder)
         except OSError:
-            if _cached(folder) is None:  # else another process was faster, which is as good
+            if _cached(folder) is None:  # else another process was faster, which is fine
                 raise
 
 
@@ -154,13 +154,13 @@ def _resolve(work: Path) -> list[Path]:
     for name, resolve in (("jgo", _resolve_with_jgo), ("mvn", _resolve_with_maven)):
         try:
             return list(resolve(work / name))
-        # Whatever goes wrong in a resolver, the next one may do; none is left unreported.
+        # Whatever goes wrong in a resolver, the next one may work; every failure is reported.
         except Exception as error:
             failures.append(f"{name}: {error}")
     raise BrokerError(
         f"the jars of Kafka {KAFKA_VERSION} could not be fetched ({'; '.join(failures)}): "
         "check the network and `pip install 'latentwatch[demo]'`, or set "
-        "KAFKA_BOOTSTRAP_SERVERS to a broker that runs already"
+        "KAFKA_BOOTSTRAP_SERVERS to a broker that is already running"
     )
 
 

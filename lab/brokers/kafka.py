@@ -1,16 +1,22 @@
 """A real Apache Kafka, one node in KRaft mode, as a child process on the loopback interface."""
 
+import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from latentwatch.lab.brokers.java import KAFKA_VERSION, find_java, kafka_jars
 from latentwatch.lab.brokers.kafka_files import (
@@ -21,11 +27,10 @@ from latentwatch.lab.brokers.kafka_files import (
     new_cluster_id,
     write_configuration,
 )
-from latentwatch.lab.brokers.probe import answers
 from latentwatch.stream.core.errors import BrokerError
 from latentwatch.stream.processes import guard
 
-__all__ = ["KafkaBroker"]
+__all__ = ["KafkaBroker", "answers"]
 
 START_SECONDS = 90.0
 # Longer than the guard waits before it kills.
@@ -35,6 +40,8 @@ POLL_SECONDS = 0.05
 # Between choosing a free port and Kafka binding it, another process may take it.
 PORT_ATTEMPTS = 3
 LOG_LINES_SHOWN = 15
+CONNECT_SECONDS = 1.0
+REQUEST_MS = 5_000
 
 # A small heap, a cheap compiler and collector: the broker shares a laptop with the demo.
 JVM_OPTIONS = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -45,8 +52,8 @@ _GUARD = Path(guard.__file__)
 class KafkaBroker:
     """Apache Kafka from its Maven artefacts, started by ``with`` and stopped at its end.
 
-    It does not outlive this process, however that ends. Ctrl-C in the terminal does not reach
-    it, so that a worker can still write its state while it drains.
+    It does not outlive this process, however that ends. Ctrl-C in the terminal does not reach it,
+    so that a worker can still write its state while it drains.
 
     Parameters
     ----------
@@ -55,17 +62,17 @@ class KafkaBroker:
     data
         Folder that keeps the data and the logs; by default a temporary one, removed at the end.
     progress
-        Is told in a few words what takes time.
+        Called with a few words about what takes time.
     more
-        Listeners beside the plain one, such as those with TLS.
+        Listeners in addition to the plain one, such as those with TLS.
     cluster_id
-        Of the cluster that this is a node of; a new one by default.
+        Id of the cluster that this node belongs to; a new one by default.
 
     Raises
     ------
     BrokerError
-        At the start: no Java, no jars, a port that is taken, or Kafka died; then the message
-        has the end of its log.
+        At the start: no Java, no jars, a port in use, or Kafka ended; then the message has the end
+        of its log.
     """
 
     kind = "kafka"
@@ -120,7 +127,7 @@ class KafkaBroker:
         return self._folder
 
     def prepare(self) -> None:
-        """Find Java and the jars; raises where Kafka cannot be had, and starts nothing."""
+        """Find Java and the jars, without starting anything; raise if Kafka is not available."""
         if not self._java:
             java = find_java()
             class_path = os.pathsep.join(map(str, kafka_jars(self._progress)))
@@ -129,7 +136,7 @@ class KafkaBroker:
     def start(self) -> None:
         """Start Kafka and wait until it answers."""
         if self._guard is not None:
-            raise BrokerError("the broker runs already: stop it first, or call restart")
+            raise BrokerError("the broker is already running: stop it first, or call restart")
         self.prepare()
         self._progress(f"starting Kafka {KAFKA_VERSION}")
         if self._data is not None:
@@ -144,7 +151,7 @@ class KafkaBroker:
             raise
 
     def stop(self) -> None:
-        """End Kafka in good order, and remove its data if they are temporary."""
+        """Stop Kafka cleanly, and remove its data if they are temporary."""
         self._order("stop")
         if self._folder is not None and self._data is None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -156,7 +163,7 @@ class KafkaBroker:
         self._order("kill")
 
     def restart(self) -> None:
-        """Start Kafka again with the same data and port; ends it in good order if it runs."""
+        """Start Kafka again with the same data and port; stop it cleanly first if it is running."""
         port = int(self.bootstrap_servers.rpartition(":")[2])
         self._order("stop")
         self._launch(port)
@@ -188,7 +195,7 @@ class KafkaBroker:
         self._wait_until_it_answers()
 
     def _format(self, java: list[str], properties: Path, output: IO[str]) -> None:
-        """Prepare the data folder, unless an earlier start has done so."""
+        """Format the data folder, unless an earlier start has done so."""
         if (self.folder / "logs" / "meta.properties").exists():
             return
         tool = ["kafka.tools.StorageTool", "format"]
@@ -227,7 +234,7 @@ class KafkaBroker:
             time.sleep(POLL_SECONDS)
 
     def _order(self, order: str) -> None:
-        """Tell the guard what to do with Kafka, and wait until it is done."""
+        """Give the guard an order, and wait until it is done."""
         guard, self._guard = self._guard, None
         if guard is None:
             return
@@ -242,3 +249,27 @@ class KafkaBroker:
                 lines = path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
                 tails.append("\n".join([f"--- end of {name}", *lines]))
         return "\n".join([f"{what}: correct what its log says and try again", *tails])
+
+
+def answers(bootstrap_servers: str) -> bool:
+    """Return whether the broker answers a metadata request and names itself in it."""
+    host, _, port = bootstrap_servers.rpartition(":")
+    try:
+        # aiokafka logs each refused connection as an error; while a broker starts, it is not one
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    # In a separate thread, because the caller may already be running an event loop.
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(lambda: asyncio.run(_knows_a_broker(bootstrap_servers))).result()
+
+
+async def _knows_a_broker(bootstrap_servers: str) -> bool:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_MS)
+    try:
+        await admin.start()
+        return bool((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await admin.close()

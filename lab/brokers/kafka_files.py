@@ -48,7 +48,7 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 
-# After a kill, a node is let in again when the session of its former self is over: 9 s by default.
+# A killed node may register again when its previous session is over: after 9 s by default.
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=1000
 
@@ -72,14 +72,14 @@ _LOG4J = """\
 
 @dataclass(frozen=True, slots=True)
 class MoreListeners:
-    """Listeners beside the plain one, and what Kafka has to know for them.
+    """Listeners in addition to the plain one, and the properties that they need.
 
     Parameters
     ----------
     ports
         Port by security protocol: ``SSL``, ``SASL_SSL``.
     properties
-        Properties of Kafka, by name; they win over those that it gets otherwise.
+        Properties of Kafka, by name; they override the defaults here.
     """
 
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -89,18 +89,18 @@ class MoreListeners:
 def write_configuration(
     folder: Path, log: Path, port: int, more: MoreListeners | None = None
 ) -> tuple[Path, Path]:
-    """Write what Kafka reads at its start.
+    """Write the files that Kafka reads at its start.
 
     Parameters
     ----------
     folder
-        Where the files, and in ``logs`` the data, lie.
+        Folder for the files; the data go to ``logs`` in it.
     log
-        The file that Kafka shall write its own log to.
+        File for Kafka's own log.
     port
         Port for clients; the controller's is a free one.
     more
-        Listeners beside it.
+        Additional listeners.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def write_configuration(
 
 
 def new_cluster_id() -> str:
-    """Return an identifier in the form that Kafka wants: 16 random bytes in base 64."""
+    """Return an identifier in the form that Kafka expects: 16 random bytes in base 64."""
     first, *rest = uuid4().bytes
     # without its top bit the first character is a letter; one in 64 would be a hyphen, which the
     # storage tool takes for an option
@@ -132,7 +132,7 @@ def new_cluster_id() -> str:
 
 
 def free_port(other_than: int | None = None) -> int:
-    """Return a port of the loopback interface that nobody listens on at the moment."""
+    """Return a port of the loopback interface that is not in use at the moment."""
     while True:
         with socket.socket() as probe:
             probe.bind((HOST, 0))
@@ -144,7 +144,7 @@ def free_port(other_than: int | None = None) -> int:
 def is_free(port: int) -> bool:
     """Return whether a server could listen on the port of the loopback interface."""
     with socket.socket() as probe:
-        # As Kafka does: connections of the one before that are still closing do not count.
+        # As Kafka does: closing connections of its predecessor do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

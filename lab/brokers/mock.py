@@ -1,4 +1,4 @@
-"""librdkafka's mock cluster as a broker: good for a first look where no Kafka can be had."""
+"""librdkafka's mock cluster as a broker: good for a first look where Kafka is not available."""
 
 import contextlib
 import importlib.util
@@ -27,12 +27,12 @@ _PROGRAM = Path(__file__).with_name("mock_cluster.py")
 class MockBroker:
     """The mock cluster in a child process, started by ``with`` and stopped at its end.
 
-    What it can and cannot do stands in ``lab/brokers/mock_cluster.py``.
+    ``lab/brokers/mock_cluster.py`` lists what works and what does not.
 
     Parameters
     ----------
     topics
-        Topics to create, with their numbers of partitions; others get 4 when first asked for.
+        Topics to create, with their numbers of partitions; others get 4 partitions on first use.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class MockBroker:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Out of the terminal's process group: Ctrl-C is for this process, not for it.
+            # Out of the terminal's process group: Ctrl-C is only for this process.
             start_new_session=True,
         )
         assert process.stdout is not None
@@ -93,11 +93,11 @@ class MockBroker:
             _, reason = process.communicate(timeout=STOP_SECONDS)
             raise BrokerError(
                 f"the mock cluster did not start ({reason.strip()[-500:]}): "
-                "set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already"
+                "set KAFKA_BOOTSTRAP_SERVERS to a broker that is already running"
             )
 
     def stop(self) -> None:
-        """End the cluster; what it held is gone."""
+        """Stop the cluster; its content is lost."""
         process, self._process, self._address = self._process, None, None
         if process is None:
             return

@@ -1,9 +1,9 @@
 """Runs librdkafka's mock cluster, from the library inside the ``confluent-kafka`` wheel.
 
-A program of its own (``python mock_cluster.py [TOPIC=PARTITIONS...]``): it prints the address of
-the cluster and lives until its standard input ends, so that it never outlives who started it.
-The Python binding does not offer the mock cluster's functions, its C library does; they are
-called through ctypes, found as symbols of the binding's own extension module.
+A separate program (``python mock_cluster.py [TOPIC=PARTITIONS...]``): it prints the address of the
+cluster and runs until its standard input ends, so that it never outlives its parent. The Python
+binding does not offer the mock cluster's functions, but its C library does: they are called through
+ctypes, as symbols of the binding's own extension module.
 
 What works with aiokafka 0.14 and Faust 0.15 (confluent-kafka 2.16), each tried:
 
@@ -11,7 +11,7 @@ What works with aiokafka 0.14 and Faust 0.15 (confluent-kafka 2.16), each tried:
 - fetch, list and seek offsets, messages of several MiB (more than the 5 MiB below: one message
   is always kept);
 - a consumer group **of one member**: join, heartbeat, commit, and resume where it left off;
-- topics that come into being when they are first asked for, with 4 partitions.
+- topics that are created on first use, with 4 partitions.
 
 What does not:
 
@@ -62,7 +62,7 @@ def _start(topics: dict[str, int]) -> str:
     library = _library()
     error = ctypes.create_string_buffer(512)
     configuration = library.rd_kafka_conf_new()
-    # Without servers of its own, the client that the mock cluster hangs on would warn of that.
+    # The client that carries the mock cluster has no servers, and would warn of that.
     library.rd_kafka_conf_set(configuration, b"log_level", b"0", error, len(error))
     client = library.rd_kafka_new(_PRODUCER, configuration, error, len(error))
     if not client:

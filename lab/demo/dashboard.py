@@ -1,10 +1,9 @@
-"""The demo's dashboard: a child process, and pictures for it of the attacked signs."""
+"""The demo's dashboard: a child process, and pictures of the attacked signs for it."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 import time
 import webbrowser
@@ -17,14 +16,14 @@ import numpy as np
 import orjson
 from rich.console import Console
 
-from latentwatch.lab.demo.child import guarded
 from latentwatch.stream.cli.dashboard import EXTRA
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.settings import Settings
 
 __all__ = ["InputFiles", "open_in_browser", "running_dashboard"]
 
 SAMPLE_SECONDS = 0.2
-"""The demo plays an hour in seconds: its windows come fast."""
+"""Short, because the demo plays an hour in seconds."""
 
 START_SECONDS = 30.0
 
@@ -33,26 +32,26 @@ SAYS = "the dashboard is at "
 
 @contextmanager
 def running_dashboard(settings: Settings, out: Path, console: Console) -> Iterator[str]:
-    """Run it, and give its address; an empty one, and the reason on the console, if it cannot.
+    """Run it and yield its address; if it cannot run, an empty one, with the reason on the console.
 
     Parameters
     ----------
     settings : Settings
-        Of the demo's worker.
+        Settings of the demo's worker.
     out : Path
         Folder of the results; an earlier demo's history in it is deleted.
     console : Console
     """
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
         names = ", ".join(missing)
-        console.print(f"no dashboard, for it needs {names}: pip install 'latentwatch\\[dashboard]'")
+        console.print(f"no dashboard, which needs {names}: pip install 'latentwatch\\[dashboard]'")
         yield ""
         return
     for old in out.glob("dashboard.sqlite*"):
         old.unlink()
     log = out / "dashboard.log"
-    with guarded(_command(settings, out), settings, log) as child:
-        url = _address(child, log)
+    with Child.of_latentwatch(_command(settings, out), log, settings.environment()) as child:
+        url = _address(child)
         console.print(f"{SAYS}{url}" if url else f"no dashboard: {log} says why")
         yield url
 
@@ -68,11 +67,11 @@ def _command(settings: Settings, out: Path) -> list[str]:
     ]
 
 
-def _address(child: subprocess.Popen[bytes], log: Path) -> str:
-    """What it says when it listens; empty if it ends, or says nothing for long."""
+def _address(child: Child) -> str:
+    """The address that it logs when it listens; empty if it ends, or stays silent for long."""
     deadline = time.monotonic() + START_SECONDS
-    while child.poll() is None and time.monotonic() < deadline:
-        for line in log.read_text(errors="replace").splitlines():
+    while child.is_running and time.monotonic() < deadline:
+        for line in child.log.read_text(errors="replace").splitlines():
             if line.startswith(SAYS) and line.endswith("/"):
                 return line.removeprefix(SAYS)
         time.sleep(0.1)
@@ -80,7 +79,7 @@ def _address(child: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def open_in_browser(url: str, console: Console) -> None:
-    """Open a page where somebody sees it: a terminal and a display, and no CI."""
+    """Open a page if somebody can see it: on a terminal with a display, and not in CI."""
     has_display = sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
@@ -89,7 +88,7 @@ def open_in_browser(url: str, console: Console) -> None:
 
 
 class InputFiles:
-    """Writes the attacked signs where input references name them, as the player tells of them.
+    """Writes pictures of the attacked signs to their input references, as they are played.
 
     Parameters
     ----------
@@ -107,7 +106,7 @@ class InputFiles:
         self._pictures: dict[str, Any] = {}
 
     def write_new(self) -> None:
-        """Write those of the requests that were played since the last time."""
+        """Write those of the requests that were played since the last call."""
         if not self._truth.exists():
             return
         if not self._pictures and self._examples.exists():

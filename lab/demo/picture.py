@@ -1,4 +1,4 @@
-"""The demo's picture: detection rate by hour, and some of the signs that did it."""
+"""The demo's picture: detection rate by hour, and some of the attacked signs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _draw_hours(figure: Any, outputs: Outputs, verdict: Verdict, layer: str) -> 
              zip(rows, marks, strict=True)]  # fmt: skip
     axes.set_xticks(place, names)
     axes.set_ylabel("% of the hour's requests")
-    axes.set_title("Adversarial requests by hour: what was sent, what latentwatch says")
+    axes.set_title("Adversarial requests by hour: sent and detected")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(y=0.15)
     axes.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""What the demo is asked to do."""
+"""The settings of a demo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODEL, VERSION = "traffic-signs", "1"
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """The knobs of ``latentwatch demo``.
+    """The options of ``latentwatch demo``.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ class DemoPlan:
     share, eps : float
         Adversarial share of the attacked hour, and the largest change of a pixel.
     hours, requests_per_hour : int
-        The hour before the last is attacked, the last one sees the attack fade.
+        The hour before the last is attacked; in the last one the attack fades.
     seed : int
     training_images, epochs, validation_images : int
         Size of the network's training and of the baseline.
     dashboard : bool
-        Whether to show it in a browser meanwhile.
+        Whether to show the dashboard in a browser.
     """
 
     out: Path
@@ -51,11 +51,11 @@ class DemoPlan:
 
     @property
     def requests(self) -> int:
-        """Requests in all."""
+        """Total number of requests."""
         return self.hours * self.requests_per_hour
 
     def start_ns(self) -> int:
-        """Start of the first hour: so long ago that the last one is over now."""
+        """Start of the first hour, chosen so that the last one is over now."""
         return (time.time_ns() // HOUR_NS - self.hours) * HOUR_NS
 
     def prepare_arguments(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Prints and writes what the demo found."""
+"""Prints and writes the results of the demo."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def print_report(outputs: Outputs, verdict: Verdict, layer: str, console: Console) -> None:
-    """Print hours, alerts, and how that compares with the truth."""
+    """Print hours, alerts, and the comparison with the truth."""
     console.print(_hours(outputs, verdict, layer))
     console.print(_alerts(outputs))
     for line in _sentences(verdict):

@@ -1,4 +1,4 @@
-"""Runs the demo's parts in their order, and stops what it started, whatever happens."""
+"""Runs the demo's parts in order, and stops everything it started, whatever happens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from latentwatch.lab.brokers import Broker, open_broker
-from latentwatch.lab.demo.child import guarded
 from latentwatch.lab.demo.dashboard import InputFiles, open_in_browser, running_dashboard
 from latentwatch.lab.demo.plan import MODEL, VERSION, DemoPlan
 from latentwatch.lab.demo.report import print_report, write_outputs
@@ -26,6 +25,7 @@ from latentwatch.stream.cli.baseline import fit_with_progress, read_arrays
 from latentwatch.stream.core.errors import StreamError
 from latentwatch.stream.core.outputs import Outputs
 from latentwatch.stream.kafka.topics import create_topics, topic_specs
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.service.baselines import baseline_url
 from latentwatch.stream.settings import Settings
 
@@ -36,7 +36,7 @@ IDLE_SECONDS = 3.0
 
 
 def run_demo(plan: DemoPlan, console: Console) -> Verdict:
-    """Run everything; return how well the attack was seen."""
+    """Run everything; return how well the attack was detected."""
     plan.out.mkdir(parents=True, exist_ok=True)
     console.rule("1  the broker")
     partitions = {spec.name: spec.partitions for spec in topic_specs(_settings(plan, "-", ""))}
@@ -55,7 +55,7 @@ def run_demo(plan: DemoPlan, console: Console) -> Verdict:
 
 
 def _watch(plan: DemoPlan, settings: Settings, url: str, console: Console) -> Verdict:
-    """Everything that needs topics: a network, its baseline, traffic, and what is said of it."""
+    """Everything that needs topics: a network, its baseline, traffic, and the results."""
     console.rule("2  a network that reads traffic signs")
     _signs(plan.prepare_arguments())
     console.rule("3  its baseline")
@@ -63,7 +63,8 @@ def _watch(plan: DemoPlan, settings: Settings, url: str, console: Console) -> Ve
     console.rule(f"4  {plan.hours} hours of requests, with an attack in the last but one")
     if url:
         open_in_browser(url, console)
-    with guarded(["worker"], settings, plan.out / "worker.log") as worker:
+    log = plan.out / "worker.log"
+    with Child.of_latentwatch(["worker"], log, settings.environment()) as worker:
         _play(plan, settings)
         outputs = _collect(plan, settings, layers, worker, console)
         console.rule("5  what latentwatch saw")
@@ -95,7 +96,7 @@ def _free_port() -> int:
 
 
 def _prefix(broker: Broker) -> str:
-    # somebody else's broker may hold an earlier demo, or the real thing
+    # an external broker may hold an earlier demo, or production topics
     return f"latentwatch-demo-{secrets.token_hex(3)}." if broker.kind == "external" else ""
 
 
@@ -112,13 +113,13 @@ def _signs_running(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     if process.returncode:
         raise StreamError(
             f"'python -m latentwatch.lab.signs {arguments[0]}' ended with exit code "
-            f"{process.returncode}; its message stands above"
+            f"{process.returncode}; see its message above"
         )
 
 
 @contextmanager
 def _dashboard(plan: DemoPlan, settings: Settings, console: Console) -> Iterator[str]:
-    """Its address; empty without one."""
+    """Yield the dashboard's address; empty without one."""
     if not plan.dashboard:
         yield ""
         return
@@ -138,7 +139,7 @@ def _play(plan: DemoPlan, settings: Settings) -> None:
 
 
 def _stay(url: str, console: Console) -> None:
-    """On a terminal, keep the dashboard for who looks at it."""
+    """On a terminal, keep the dashboard running until Enter is pressed."""
     if console.is_terminal and sys.stdin.isatty():
         console.print(f"Enter ends the demo; until then the dashboard is at {url}")
         with suppress(EOFError, KeyboardInterrupt):
@@ -171,7 +172,7 @@ def _collect(
     plan: DemoPlan,
     settings: Settings,
     layers: tuple[str, ...],
-    worker: subprocess.Popen[bytes],
+    worker: Child,
     console: Console,
 ) -> Outputs:
     with Progress(console=console, transient=True) as bars:
@@ -179,10 +180,9 @@ def _collect(
 
         def check(counted: int) -> None:
             bars.update(task, completed=counted)
-            if worker.poll() is not None:
+            if not worker.is_running:
                 raise StreamError(
-                    f"the worker ended with exit code {worker.returncode}; "
-                    f"see {plan.out / 'worker.log'}"
+                    f"the worker ended with exit code {worker.exit_code}; see {worker.log}"
                 )
 
         return asyncio.run(collect(settings, layers, plan.requests, check))

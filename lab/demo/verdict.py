@@ -1,4 +1,4 @@
-"""Compares what the worker published with what the requests really were."""
+"""Compares what the worker published with the truth about the requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Verdict", "judge", "read_truth"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How well the attack was seen.
+    """How well the attack was detected.
 
     Parameters
     ----------

@@ -2,9 +2,9 @@
 
 import os
 
-# OpenMP's threads spin while they wait for each other, and where other processes want the cores as
-# well, a broker and a worker say, they spin on each other's time: training took three times as
-# long. Waiting asleep costs nothing measurable on an idle machine. Read when torch is loaded.
+# OpenMP's threads spin while they wait for each other. If other processes need the cores as well,
+# such as a broker and a worker, training took three times as long. Sleeping while waiting costs
+# nothing measurable on an idle machine. Torch reads this when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from latentwatch.lab.signs.cli import main

@@ -1,7 +1,7 @@
 """Adaptive attacks: attackers that know the detector, and give up part of the attack to evade it.
 
 They change whole pictures, know the network and the frozen baseline, and choose the requests that
-come together in a window. What they find is no bound on what a better attacker would.
+share a window. A better attacker may achieve more.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from latentwatch.lab.signs.network import LOGITS, SignNetwork
 from latentwatch.lab.signs.search import Judge, Judged, gradient, search
 
 WEIGHTS = (0.001, 0.01, 0.1)
-"""Of the detector's statistics beside the margin that is missing."""
+"""Weights of the detector's statistics, relative to the missing margin."""
 
 STEPS = 100
-"""Gradient steps, more than those of the published attacks: two aims take a longer way than one."""
+"""Gradient steps, more than in the published attacks, because there are two aims."""
 
 WINDOW = 512
-"""Requests that an attack plans together, as many as the detector's longest window. Planned by the
-hundred, each hundred is at rest, and windows that hold parts of several give themselves away."""
+"""Requests that an attack plans together, as many as the detector's longest window. If it planned
+hundreds, each would look clean, and windows that hold parts of several would not."""
 
 GUIDES_TRIED = 5
-"""By the feature matching, for each picture."""
+"""Guides that the feature matching tries for each picture."""
 
 _MARGIN = 0.1  # in logits, by which a picture must fool: batches of another shape round otherwise
 _NOT_FOOLED = 1e6  # cost of a picture that does not fool, beyond that of any that does
 
 
 class Knowledge(NamedTuple):
-    """What the attacker has."""
+    """What the attacker knows."""
 
     model: SignNetwork
     detector: DetectorView
 
 
 class _Seen(NamedTuple):
-    """A batch as the network and the detector see it."""
+    """Outputs of the network and inputs of the detector for a batch."""
 
     logits: Tensor
     requests: Requests
@@ -59,10 +59,10 @@ class _Seen(NamedTuple):
 
 
 Attack = Callable[[Tensor, Tensor, torch.Generator], Tensor]
-"""From pictures, labels and a generator to changed pictures, for one batch."""
+"""Returns changed pictures for pictures, labels and a generator, of one batch."""
 
 JudgeOf = Callable[[Tensor, torch.Generator], Judge]
-"""From labels and a generator to the judge of one batch."""
+"""Returns the judge of one batch for labels and a generator."""
 
 
 def adaptive_attacks(
@@ -112,11 +112,11 @@ def _search(
 
 
 def statistic(knowledge: Knowledge, weight: float, labels: Tensor, _: torch.Generator) -> Judge:
-    """Fool the network and keep the detector's own statistics of the batch at rest.
+    """Fool the network and keep the detector's own statistics of the batch low.
 
-    The batch is the attacker's window (after Kaya et al. 2022). In place of a cross-entropy, which
-    goes on pulling at pictures that fool already, stands the margin that is missing (Carlini and
-    Wagner 2017): at equal statistics three times as many pictures fooled.
+    The batch is the attacker's window (after Kaya et al. 2022). The loss uses the missing margin
+    (Carlini and Wagner 2017), not the cross-entropy, which keeps pulling at pictures that already
+    fool the network: at equal statistics, three times as many pictures fooled.
     """
 
     def judge(pictures: Tensor) -> Judged:
@@ -131,7 +131,7 @@ def statistic(knowledge: Knowledge, weight: float, labels: Tensor, _: torch.Gene
 def batch_excess(knowledge: Knowledge, requests: Requests) -> Tensor:
     """Return the sum over the deciding views of T and of the deviation of E, as they are tested.
 
-    A small T is no reason for an alarm; an E that is too small is as odd as one too large.
+    A small T raises no alarm; an E that is too small is as suspicious as one too large.
     """
     total = torch.zeros((), dtype=torch.float64)
     for view in knowledge.detector.views:
@@ -145,9 +145,9 @@ def typical(
 ) -> Judge:
     """Fool the network with requests that look typical one by one (Bryniarski et al. 2021).
 
-    Each step follows the loss that is not satisfied yet: the cross-entropy while the network is not
+    Each step follows the loss that is not yet satisfied: the cross-entropy while the network is not
     fooled, then the squared distance in the first view, until it is that of a clean request drawn
-    at random. Typical requests that were all alike would betray themselves by their mean. With
+    at random. Typical requests that are all alike would be detected by their mean. With
     ``orthogonal`` a step goes along the contour of the other loss.
     """
     reference = knowledge.detector.views[0].tensors["reference"]

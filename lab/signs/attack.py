@@ -1,6 +1,6 @@
 """The published attacks: gradient methods of the adversarial-robustness-toolbox.
 
-That package is imported here only, and only when an attack is computed: it takes seconds.
+That package takes seconds to import, so it is imported only here, when an attack is computed.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Attacked(NamedTuple):
     """float32 [N, 3, 32, 32], multiples of 1/255."""
 
     fooled: Tensor
-    """bool [N]: whether the network now says something else."""
+    """bool [N]: whether the network now misclassifies it."""
 
 
 def recognised(model: SignNetwork, count: int, *, seed: int) -> Recognised:
@@ -120,7 +120,7 @@ def attack(
     seed: int,
     progress: Progress,
 ) -> Attacked:
-    """Change pictures a little, so that the network no longer sees what is on them.
+    """Change pictures slightly, so that the network misclassifies them.
 
     Parameters
     ----------
@@ -133,14 +133,14 @@ def attack(
     settings
         Which attack, how far and how long.
     seed
-        Seed of the random starting points, and of the classes that a targeted attack wants.
+        Seed of the random starting points, and of the target classes of a targeted attack.
     progress
         Shows the batches.
 
     Returns
     -------
     Attacked
-        Pictures as 8-bit files carry them, no pixel further than ``eps`` from where it was.
+        Pictures rounded to 8 bits, no pixel changed by more than ``eps``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Keeps trained networks in a cache folder, under a hash of what they were trained with."""
+"""Keeps trained networks in a cache folder, under a hash of their training settings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def checkpoint_path(settings: TrainingSettings, cache: Path) -> Path:
 def load_or_train(
     settings: TrainingSettings, cache: Path, progress: Progress
 ) -> tuple[SignNetwork, bool]:
-    """Return the network for these settings, trained now unless the cache has it.
+    """Return the network for these settings, which is trained if the cache lacks it.
 
     Parameters
     ----------
     settings
         What to train with.
     cache
-        Folder of checkpoints, made if absent.
+        Folder of checkpoints, created if missing.
     progress
         Shows drawing and training.
 
@@ -67,7 +67,7 @@ def load(settings: TrainingSettings, cache: Path) -> SignNetwork:
     except FileNotFoundError as error:
         raise NetworkError(f"no network in {file}: run the prepare command first") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, TypeError) as error:
-        raise NetworkError(f"{file} holds no network: delete it and prepare again") from error
+        raise NetworkError(f"{file} is not a network: delete it and prepare again") from error
     return model.eval()
 
 

@@ -19,8 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from latentwatch.chaos.traffic.arrays import save_arrays
 from latentwatch.chaos.traffic.seeds import derived_seed
+from latentwatch.chaos.traffic.sets import save_arrays
 from latentwatch.lab.signs.adaptive import STEPS, WINDOW, Knowledge
 from latentwatch.lab.signs.attack import AttackSettings
 from latentwatch.lab.signs.checkpoints import load, load_or_train
@@ -64,7 +64,7 @@ def _common(command: Command) -> Command:
         type=click.IntRange(min=0),
         default=0,
         show_default=True,
-        help="Everything random follows from it.",
+        help="Seed of everything random.",
     )(command)
     return click.option(
         "--cache", type=_FOLDER, required=True, help="Folder where trained networks are kept."
@@ -197,8 +197,8 @@ def play_command(
 ) -> None:
     """Compute the attack, then play hours of requests through the network and the publisher.
 
-    Needs what prepare wrote into --out. Adds truth.jsonl (what each request really was) and
-    examples.npz (the attacked pictures beside their originals).
+    Needs what prepare wrote into --out. Adds truth.jsonl (the truth about each request) and
+    examples.npz (the attacked pictures with their originals).
     """
     with _reported_errors(), _progress() as progress:
         plan = plan_hours(hours, requests_per_hour, share, seed)
@@ -227,7 +227,7 @@ def play_command(
     type=click.IntRange(min=1),
     default=SetSizes.baseline,
     show_default=True,
-    help="Rows of the set that fits.",
+    help="Rows of the set baseline.",
 )
 @click.option(
     "--clean-rows",
@@ -259,8 +259,8 @@ def export(
 ) -> None:
     """Write activations of clean, attacked and drifted signs for `latentwatch evaluate`.
 
-    The sets of attacks are named after --eps. What each attack achieved stands in a .json file
-    beside --out.
+    The sets of attacks are named after --eps. The success of each attack is in a .json
+    file of the same name.
     """
     settings = TrainingSettings(seed=seed, images=training_images, epochs=epochs)
     sizes = SetSizes(baseline_rows, clean_rows, shifted_rows)
@@ -277,7 +277,7 @@ def export(
     "--baseline",
     type=_FILE,
     required=True,
-    help="What `latentwatch baseline fit` wrote for this network, .safetensors.",
+    help="Baseline of this network, .safetensors.",
 )
 @click.option(
     "--rows",
@@ -309,8 +309,8 @@ def adapt(
 ) -> None:
     """Write activations of attacks that know the baseline and evade the detector.
 
-    Each set is named adaptive_.... What each attack achieved stands in a .json file beside --out:
-    {set: {"success": share of wrong predictions, "eps": ..., "rows": ...}}.
+    Each set is named adaptive_.... The success of each attack is in a .json file of the same
+    name: {set: {"success": share of wrong predictions, "eps": ..., "rows": ...}}.
     """
     settings = TrainingSettings(seed=seed, images=training_images, epochs=epochs)
     with _reported_errors(), _progress() as progress:

@@ -1,7 +1,7 @@
 """Activation files in the form that ``latentwatch evaluate`` and ``baseline fit`` read.
 
 Arrays ``<set>.<layer>`` (float16 [n, d]) and ``<set>.predicted`` (int16 [n]). What an attack
-achieved stands in a JSON file beside them: ``{set: {"success": ..., "eps": ..., "rows": ...}}``.
+achieved is in a JSON file of the same name: ``{set: {"success": ..., "eps": ..., "rows": ...}}``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import orjson
 from rich.progress import Progress
 from torch import Tensor
 
-from latentwatch.chaos.traffic.arrays import Arrays, figures_file, save_arrays
-from latentwatch.chaos.traffic.corruptions import STRENGTHS, corrupt
+from latentwatch.chaos.traffic.drift import STRENGTHS, corrupt
 from latentwatch.chaos.traffic.seeds import derived_seed
+from latentwatch.chaos.traffic.sets import Arrays, figures_file, save_arrays
 from latentwatch.lab.signs.adaptive import Knowledge, adaptive_attacks, run_attack
 from latentwatch.lab.signs.attack import AttackSettings, Method, Recognised, attack, recognised
 from latentwatch.lab.signs.drawing import draw_signs
@@ -37,7 +37,7 @@ class SetSizes:
 
 @dataclass(frozen=True)
 class AttackFigures:
-    """What an attack achieved.
+    """The success of an attack.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class ActivationSets:
     attacks: dict[str, AttackFigures] = field(default_factory=dict)
 
     def add(self, name: str, model: SignNetwork, images: Tensor) -> Observed:
-        """Add what the service sees of pictures."""
+        """Add the activations of pictures."""
         observed = observe(model, images)
         self.arrays.update(_named(name, observed))
         return observed
@@ -79,13 +79,13 @@ class ActivationSets:
     def add_attack(
         self, name: str, model: SignNetwork, images: Tensor, target: Recognised, eps: float
     ) -> None:
-        """Add what the service sees of attacked pictures, and whether it is fooled."""
+        """Add the activations of attacked pictures, and the attack's success."""
         observed = self.add(name, model, images)
         success = float(np.mean(observed.predicted != target.labels.numpy()))
         self.attacks[name] = AttackFigures(success, eps, len(images))
 
     def save(self, file: Path) -> None:
-        """Write the arrays, and the figures of the attacks beside them; see `figures_file`."""
+        """Write the arrays, and the figures of the attacks to `figures_file`."""
         save_arrays(file, self.arrays)
         figures = {name: asdict(own) for name, own in self.attacks.items()}
         text = orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -23,7 +23,7 @@ from latentwatch.lab.signs.errors import AttackError
 from latentwatch.lab.signs.network import LOGITS
 
 FORMAT = "latentwatch-baseline/5"
-"""Of the artefacts that this module can read."""
+"""Layout of the artefacts that this module can read."""
 
 DECIDING_VIEWS = 2
 """The first views decide: the deepest layer, and the agreement of all layers."""
@@ -36,7 +36,7 @@ _LEAST_VARIANCE = 1e-12
 
 
 class Requests(NamedTuple):
-    """A batch as the detector is given it."""
+    """A batch as the input of the detector."""
 
     rows: Tensor
     """float32 [B, all columns]: the layers side by side, then the columns of the agreement."""
@@ -172,7 +172,7 @@ class DetectorView:
         Raises
         ------
         AttackError
-            The file is absent, or is no baseline of this layout.
+            The file is absent, or not a baseline of this layout.
         """
         try:
             with safe_open(file, framework="pt") as stored:
@@ -183,7 +183,7 @@ class DetectorView:
             return cls._of(orjson.loads(metadata["baseline"]), tensors)
         except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
             raise AttackError(
-                f"{file} is no baseline that an attacker can read ({error}): write one with "
+                f"{file} is not a baseline that an attacker can read ({error}): write one with "
                 "'latentwatch baseline fit'"
             ) from error
 
@@ -258,7 +258,7 @@ def _cut(values: Tensor, bound: float) -> Tensor:
 
 
 def _passing(values: Tensor, smooth: Tensor) -> Tensor:
-    """Return values with the gradient of others, which they are a rough form of."""
+    """Return values with the gradient of others, which they approximate."""
     return values.detach() + (smooth - smooth.detach())
 
 

@@ -125,7 +125,7 @@ def _homographies(generator: torch.Generator) -> Tensor:
 
 
 def _texture(cells: int, channels: int, generator: torch.Generator) -> Tensor:
-    """Return smooth noise of so many random knots each way, [B, channels, 32, 32] in [0, 1]."""
+    """Return smooth noise of some random knots each way, [B, channels, 32, 32] in [0, 1]."""
     knots = torch.rand(BLOCK, channels, cells, cells, generator=generator)
     return functional.interpolate(
         knots, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=True
@@ -133,7 +133,7 @@ def _texture(cells: int, channels: int, generator: torch.Generator) -> Tensor:
 
 
 def _background(generator: torch.Generator) -> Tensor:
-    """Return what stands behind the sign: sky over ground, walls and leaves, [B, 3, 32, 32]."""
+    """Return the background of the sign: sky over ground, walls and leaves, [B, 3, 32, 32]."""
     tone = _uniform(0.1, 0.9, generator, 1, 1, 1)
     blue = torch.tensor([-0.15, 0.0, 0.25]).reshape(3, 1, 1)
     sky = tone + blue * _uniform(0, 1, generator, 1, 1, 1)
@@ -160,7 +160,7 @@ def _leaf_colour(generator: torch.Generator) -> Tensor:
 
 
 def _light_on_the_sign(colour: Tensor, generator: torch.Generator) -> Tensor:
-    """Shade the sign with a gradient of its own, and bleach or dirty its colours."""
+    """Shade each sign with its own gradient, and bleach or dirty its colours."""
     axis = torch.linspace(-1, 1, IMAGE_SIZE)
     direction = _uniform(-math.pi, math.pi, generator, 1, 1, 1)
     slope = torch.cos(direction) * axis + torch.sin(direction) * axis[:, None]

@@ -61,7 +61,7 @@ def chosen_guides(pool: Recognised, labels: Tensor, generator: torch.Generator) 
     of_another_class = pool.labels != labels[:, None]
     if not of_another_class.any(dim=1).all():
         raise AttackError(
-            "the network recognises a single class, so that there is no other to imitate: train "
+            "the network recognises only one class, and there is no other to imitate: train "
             "it with more pictures or epochs"
         )
     chosen = torch.multinomial(of_another_class.double(), 1, generator=generator)

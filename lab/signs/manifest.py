@@ -1,4 +1,4 @@
-"""What the preparation leaves in the output folder for the commands that follow."""
+"""The file ``network.json`` that ``prepare`` writes for the commands that follow."""
 
 from __future__ import annotations
 

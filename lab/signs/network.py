@@ -60,7 +60,7 @@ class ResidualBlock(nn.Module):
 class SignNetwork(nn.Module):
     """A residual network of nine convolutions for 32x32 pictures of traffic signs.
 
-    Takes pictures in [0, 1] and normalises them itself, so that whoever attacks or serves it works
+    Takes pictures in [0, 1] and normalises them itself, so that attacks and services work
     on plain pixels.
     """
 
@@ -93,7 +93,7 @@ class SignNetwork(nn.Module):
 
 
 class Observed(NamedTuple):
-    """What the service saw of a set of requests."""
+    """Activations and predictions of a set of requests."""
 
     activations: dict[str, npt.NDArray[np.float16]]
     """float16 [N, d] for each captured layer."""

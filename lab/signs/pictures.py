@@ -26,12 +26,12 @@ def as_bytes(images: Tensor) -> npt.NDArray[np.uint8]:
 
 
 def save_samples(file: Path, *, seed: int) -> None:
-    """Save a grid of drawings, a class in each row with its name before it.
+    """Save a grid of drawings, one class per row, with its name.
 
     Parameters
     ----------
     file
-        Where to, the suffix names the format.
+        Path to write; the suffix names the format.
     seed
         Seed of the drawings.
     """

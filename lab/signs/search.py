@@ -1,4 +1,4 @@
-"""Gradient search within the ball of an attack, by the picture as 8-bit files will carry it."""
+"""Gradient search within the ball of an attack, on the picture as rounded to 8 bits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIRST_STEP = 0.25  # of eps; the steps fall linearly to nearly nothing
 
 
 class Judged(NamedTuple):
-    """What an attacker thinks of a batch of pictures."""
+    """An attacker's judgement of a batch of pictures."""
 
     uphill: Tensor
     """float32 [B, 3, 32, 32], the direction to go away from, entries of the order of one."""

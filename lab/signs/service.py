@@ -1,4 +1,4 @@
-"""Plays the inference service: classifies requests, watched by the hook, and publishes."""
+"""Plays the inference service: classifies requests with the capture hook, and publishes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from latentwatch.producers.capture import capture
 from latentwatch.producers.publisher import BackgroundPublisher
 
 MAX_WAITING = 2048
-"""Rows that may wait in the publisher before the player waits for it, well below its bound."""
+"""Rows that may be queued in the publisher before the player waits; well below its limit."""
 
 _POLL = 0.005  # seconds
 
@@ -57,9 +57,9 @@ def play(
     progress: Progress,
     patience: float = 60.0,
 ) -> Played:
-    """Classify all requests in batches and publish what the hook saw, as fast as it goes.
+    """Classify all requests in batches and publish their activations, as fast as possible.
 
-    A service drops what the broker cannot take; the player waits instead, so that nothing is lost.
+    A service drops rows when the broker cannot keep up; the player waits, so that none are lost.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def play(
     requests
         What to classify.
     publisher
-        Started and not used before; room for at least `MAX_WAITING` rows and a batch.
+        Started and unused, with room for at least `MAX_WAITING` rows and a batch.
     start_ns
         Start of the first hour, nanoseconds since 1970 UTC.
     truth
@@ -83,7 +83,7 @@ def play(
     Raises
     ------
     PlaybackError
-        Rows were dropped or failed, or the broker took nothing for `patience` seconds.
+        Rows were dropped or failed, or the broker accepted nothing for `patience` seconds.
     """
     truth.parent.mkdir(parents=True, exist_ok=True)
     predicted = np.empty(len(requests), dtype=np.int64)
@@ -138,14 +138,14 @@ def _write_truth(
 
 
 def _wait_for_room(publisher: BackgroundPublisher, patience: float) -> None:
-    """Wait until few enough rows wait for the broker, as long as it takes any."""
+    """Wait until few enough rows are queued, as long as the broker accepts any."""
     sent, since = -1, time.monotonic()
     while (counters := publisher.counters).queued > MAX_WAITING:
         if counters.sent > sent:
             sent, since = counters.sent, time.monotonic()
         elif time.monotonic() - since > patience:
             raise PlaybackError(
-                f"the broker has taken nothing for {patience:g} s ({counters.sent} rows sent, "
+                f"the broker has accepted nothing for {patience:g} s ({counters.sent} rows sent, "
                 f"{counters.queued} waiting): check that it is up, its address, and that the "
                 "topic exists"
             )
@@ -153,7 +153,7 @@ def _wait_for_room(publisher: BackgroundPublisher, patience: float) -> None:
 
 
 def _finish(publisher: BackgroundPublisher, requests: int, patience: float) -> None:
-    """Wait until everything is sent, and make sure that it was."""
+    """Wait until everything is sent, and check that it was."""
     publisher.flush(patience)
     counters = publisher.counters
     if counters.sent != requests or counters.published != requests:

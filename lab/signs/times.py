@@ -36,8 +36,8 @@ def hour_start_ns(text: str) -> int:
     nanoseconds = int(text) if text.isdecimal() else _from_rfc3339(text)
     if nanoseconds % HOUR_NS or nanoseconds < 0:
         raise PlanError(
-            f"{text} is not the start of an hour: hours are counted in UTC, so that plan and "
-            "detection rates speak of the same ones; use minute, second and the rest zero"
+            f"{text} is not the start of an hour: hours are in UTC, as in the detection rates; use "
+            "a time whose minutes and seconds are zero"
         )
     return nanoseconds
 

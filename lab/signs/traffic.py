@@ -109,7 +109,7 @@ def _attacked(
 def _chosen(
     rates: npt.NDArray[np.float64], slices: int, generator: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Choose requests at random, so many in each slice as the rates there add up to.
+    """Choose requests at random, as many in each slice as its rates add up to.
 
     The running total is rounded, not the slices, so that rounding errors do not add up.
     """

@@ -153,7 +153,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 class _Latest:
-    """Loss and accuracy of the latest steps, for the eye."""
+    """Loss and accuracy of the latest steps, for display."""
 
     def __init__(self) -> None:
         self._loss = self._right = 0.0

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from rich.progress import Progress
 from torch import Tensor
 
-from latentwatch.chaos.traffic.arrays import save_arrays
 from latentwatch.chaos.traffic.seeds import derived_seed
+from latentwatch.chaos.traffic.sets import save_arrays
 from latentwatch.lab.signs.attack import Attacked, AttackSettings, Recognised, attack, recognised
 from latentwatch.lab.signs.drawing import draw_signs
 from latentwatch.lab.signs.network import SignNetwork, classify
@@ -108,7 +108,7 @@ def make_requests(
 def save_examples(
     file: Path, model: SignNetwork, requests: Requests, examples: AttackedRequests
 ) -> None:
-    """Save the attacked pictures beside their originals, for people to look at.
+    """Save the attacked pictures with their originals, for people to look at.
 
     The npz file holds, for the M adversarial requests in their order: ``request_id`` (str [M]),
     ``clean`` and ``adversarial`` (uint8 [M, 32, 32, 3]), ``label``, ``predicted_clean`` (the same

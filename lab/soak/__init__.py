@@ -1,5 +1,7 @@
-"""Breaks the service while a known stream runs through it, and says whether anything was lost.
+"""Breaks the service while a synthetic stream runs through it; reports whether anything is lost.
 
-`known` is the stream, `world` the broker, the workers and the sender around it, `faults` what is
-done to them, `truth` what must come out, `verdict` whether it did. `suites` puts them together.
+`synthetic_stream` is the stream, `world` the brokers, workers and sender (`cluster`, `fleet`,
+`sender`), `faults` what is done to them, `truth` what must come out, `verdict` whether it did.
+`suites` puts them together, and `run` runs one of them. `recorder` and `publisher` are suites of
+their own.
 """

@@ -1,8 +1,8 @@
 """``python -m latentwatch.lab.soak.clock_skew worker``: a worker whose wall clock can be set.
 
-The variable ``LATENTWATCH_SOAK_CLOCK`` names a file with the seconds by which it is wrong, read
-again each time somebody asks for the time. That is what an administrator or a time server does
-who sets the clock: the monotonic clock, which intervals are measured with, does not move.
+The variable ``LATENTWATCH_SOAK_CLOCK`` names a file with the error in seconds. It is read at each
+call for the time. The effect is that of an administrator or a time server setting the clock: the
+monotonic clock, which measures intervals, does not move.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def _offset() -> float:
         return 0.0  # not set yet, or just being written
 
 
-def _shift() -> None:
-    """Before anything else is imported: others may keep the functions by name."""
+def _skew() -> None:
+    """Replace the clock before anything is imported that may keep these functions by name."""
     time.time = lambda: _time() + _offset()
     time.time_ns = lambda: _time_ns() + int(_offset() * 1e9)
 
 
 if __name__ == "__main__":
-    _shift()
+    _skew()
     from latentwatch.stream.cli.main import main
 
     main()

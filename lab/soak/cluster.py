@@ -18,17 +18,17 @@ __all__ = ["Brokers", "one_behind_a_gateway", "three_nodes"]
 
 @dataclass(slots=True)
 class Brokers:
-    """What a run talks to.
+    """The brokers of a run, and how to reach them.
 
     Parameters
     ----------
     nodes : list of KafkaBroker
     direct : str
-        Bootstrap servers for the harness, whatever is cut.
+        Bootstrap servers for the harness; they are never cut off.
     workers : str
         Bootstrap servers for the workers.
     gateway : Gateway, optional
-        What lies between the two.
+        Between the workers and the brokers.
     """
 
     nodes: list[KafkaBroker]
@@ -40,7 +40,7 @@ class Brokers:
 
 @asynccontextmanager
 async def one_behind_a_gateway(folder: Path) -> AsyncIterator[Brokers]:
-    """One node with two listeners; the workers' is advertised with the port of the gateway."""
+    """One node with two listeners; the one for workers is advertised with the gateway's port."""
     plain, behind, gate = _ports(3)
     more = MoreListeners(
         {"GATE": behind},
@@ -75,7 +75,7 @@ async def three_nodes(folder: Path) -> AsyncIterator[Brokers]:
     servers = ",".join(f"{HOST}:{port}" for port in ports)
 
     def start() -> None:
-        # together, for one controller of three elects nobody and answers nobody
+        # together: one controller of three has no quorum, and does not answer
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(KafkaBroker.start, nodes))
 

@@ -1,4 +1,4 @@
-"""What is done to a run, and undone again."""
+"""Faults: what is done to a run, and undone."""
 
 from __future__ import annotations
 
@@ -17,94 +17,94 @@ __all__ = [
 
 FEWEST_WORKERS, MOST_WORKERS = 2, 4
 JOIN_SECONDS = 20.0
-"""A worker beyond those that partitions suffice for is a spare, and gets none."""
+"""How long to wait for partitions; with more workers than partitions, some get none."""
 
 
 class Fault(Protocol):
-    """One way of breaking things."""
+    """One way to break the system."""
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
 
     async def strike(self, world: World) -> None:
-        """Break and mend; when it returns, nothing is broken any more."""
+        """Break it and mend it; on return everything is mended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL of a worker, which is started again at once."""
+    """SIGKILL of a worker, which is restarted at once."""
 
     name: str = "worker killed (SIGKILL)"
 
     async def strike(self, world: World) -> None:
-        """Kill one of them."""
+        """Kill one of the workers."""
         world.fleet.kill(world.some_worker())
 
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """SIGTERM of a worker, which must end in good order, and is started again."""
+    """SIGTERM of a worker, which must end cleanly, and is restarted."""
 
     name: str = "worker ended (SIGTERM)"
 
     async def strike(self, world: World) -> None:
-        """End one of them, and remember how it ended."""
+        """End one of the workers, and record its exit code."""
         world.ended(await world.fleet.restart(world.some_worker()))
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """SIGSTOP of a worker, and SIGCONT after some seconds: longer than a session, it lost all."""
+    """SIGSTOP of a worker, and SIGCONT later; beyond a session it loses its partitions."""
 
     seconds: float
 
     @property
     def name(self) -> str:
-        """With its length."""
+        """Name with its length."""
         return f"worker stopped (SIGSTOP) for {self.seconds:g} s"
 
     async def strike(self, world: World) -> None:
-        """Stop one of them."""
+        """Suspend one of the workers."""
         await world.fleet.pause(world.some_worker(), self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """One worker more."""
+    """Another worker."""
 
     name: str = "worker joins"
 
     async def strike(self, world: World) -> None:
-        """Start it, and wait until it has partitions."""
+        """Start a worker, and wait until it has partitions."""
         worker = world.fleet.join()
         await wait_until(lambda: worker.had_partitions, JOIN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """One worker less."""
+    """One worker fewer."""
 
     name: str = "worker leaves (SIGTERM)"
 
     async def strike(self, world: World) -> None:
-        """End one of them for good."""
+        """End one of the workers for good."""
         world.ended(await world.fleet.leave(world.some_worker()))
 
 
 @dataclass(frozen=True, slots=True)
 class KillBroker:
-    """SIGKILL of a broker, which is started again after some seconds, with its data."""
+    """SIGKILL of a broker, which is restarted some seconds later with its data."""
 
     seconds: float
 
     @property
     def name(self) -> str:
-        """With its length."""
+        """Name with its length."""
         return f"broker killed (SIGKILL), away for {self.seconds:g} s"
 
     async def strike(self, world: World) -> None:
-        """Kill one of them; of a cluster the others go on."""
+        """Kill one of the brokers; in a cluster the others keep running."""
         node = world.rng.choice(world.brokers.nodes)
         await asyncio.to_thread(node.kill)
         await asyncio.sleep(self.seconds)
@@ -120,7 +120,7 @@ class Unreachable:
 
     @property
     def name(self) -> str:
-        """With its length and kind."""
+        """Name with its length and kind."""
         return f"broker unreachable ({self.how}) for {self.seconds:g} s"
 
     async def strike(self, world: World) -> None:
@@ -136,14 +136,14 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class ClockJump:
-    """The workers' wall clock stands so many seconds beside the right time from now on."""
+    """The workers' wall clock is wrong by `offset` seconds from now on."""
 
     offset: float
     file: Path
 
     @property
     def name(self) -> str:
-        """With where the clock jumps to."""
+        """Name with the offset."""
         return f"clock {self.offset:+,.0f} s"
 
     async def strike(self, world: World) -> None:

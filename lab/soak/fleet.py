@@ -1,13 +1,11 @@
-"""Workers as processes of their own, and who starts them again when they end."""
+"""The workers of a soak: processes that are started again when they end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from latentwatch.lab.bench.fleet import ONE_THREAD
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.service.engine import SESSION_SECONDS
 from latentwatch.stream.settings import Settings
 
@@ -22,23 +22,23 @@ __all__ = ["Fleet", "Sample", "Worker", "wait_until"]
 
 STOP_SECONDS = 60.0
 NOTICE_SECONDS = 20.0
-"""A worker that slept for longer than its session ends and is started again within so long."""
+"""Time in which a worker that slept past its session ends and is started again."""
 
 RESTART_AFTER_SECONDS = 1.0
-"""A process that ended by itself is started again after so long, as systemd or Kubernetes do."""
+"""Delay before a process that ended by itself is restarted, as under systemd or Kubernetes."""
 
 YOUNG_SECONDS = 15.0
-"""A process younger than that may still be loading its code; it holds nothing, and just ends."""
+"""A younger process may still be importing its code: it holds nothing, and SIGTERM just ends it."""
+
+ENDED_BY_SIGTERM = (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 TAKEN_OVER = "partition taken over"
-"""What a worker logs."""
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Log message of a worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one worker used at one moment: seconds since the start, bytes, and open files."""
+    """Resources of one worker at one moment: seconds since the start, bytes, and open files."""
 
     at: float
     worker: int
@@ -49,27 +49,27 @@ class Sample:
 
 @dataclass(slots=True)
 class Worker:
-    """One worker of the fleet; its process changes when it is killed and started again."""
+    """One worker of the fleet; its process changes when it is killed and restarted."""
 
     number: int
     log: Path
-    process: psutil.Popen
+    process: Child
     ended_by_itself: list[int] = field(default_factory=list)
     is_wanted: bool = True
 
     @property
     def is_running(self) -> bool:
-        """Whether its process is there."""
-        return self.process.poll() is None
+        """Whether its process is alive."""
+        return self.process.is_running
 
     @property
     def had_partitions(self) -> bool:
-        """Whether it ever took a partition over, this process or one before it."""
+        """Whether it ever took over a partition, in this process or an earlier one."""
         return TAKEN_OVER in self.log.read_text(errors="replace")
 
 
 async def wait_until(holds: Callable[[], bool], seconds: float) -> None:
-    """Wait until something holds, for so long at most."""
+    """Wait until a condition holds, or for `seconds`."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while not holds():
@@ -83,11 +83,11 @@ class Fleet:
     ----------
     settings : Settings
     folder : Path
-        For a log a worker.
+        For the logs, one per worker.
     module : str
-        What runs as ``python -m``, with the argument ``worker``.
+        Module that is run with the argument ``worker``.
     environment : dict, optional
-        Variables beside those of the settings.
+        Variables in addition to those of the settings.
     """
 
     def __init__(
@@ -98,8 +98,7 @@ class Fleet:
         environment: dict[str, str] | None = None,
     ) -> None:
         self._module = module
-        self._environment = {**os.environ, **ONE_THREAD, **settings.environment()}
-        self._environment |= environment or {}
+        self._environment = {**ONE_THREAD, **settings.environment(), **(environment or {})}
         self._folder = folder
         self._started = time.monotonic()
         self.workers: list[Worker] = []
@@ -107,67 +106,66 @@ class Fleet:
 
     @property
     def running(self) -> list[Worker]:
-        """Workers that are there, oldest first."""
+        """Workers that are alive and wanted, oldest first."""
         return [worker for worker in self.workers if worker.is_wanted and worker.is_running]
 
     @property
     def ended_by_themselves(self) -> int:
-        """How often a worker ended though nobody wanted it to."""
+        """How often a worker ended without being asked to."""
         return sum(len(worker.ended_by_itself) for worker in self.workers)
 
     def join(self) -> Worker:
-        """Start one worker more."""
+        """Start another worker."""
         number = len(self.workers)
         log = self._folder / f"worker-{number}.log"
         self.workers.append(Worker(number, log, self._launch(log)))
         return self.workers[-1]
 
     def kill(self, worker: Worker) -> None:
-        """SIGKILL, and start it again at once."""
+        """Kill a worker (SIGKILL), and restart it at once."""
         worker.process.kill()
-        worker.process.wait(STOP_SECONDS)
         worker.process = self._launch(worker.log)
 
     async def leave(self, worker: Worker) -> int:
-        """SIGTERM; return the exit code. The worker does not come back."""
+        """Ask a worker to end for good (SIGTERM); return its exit code."""
         worker.is_wanted = False
         return await self._terminate(worker)
 
     async def restart(self, worker: Worker) -> int:
-        """SIGTERM, and start it again; return the exit code."""
+        """Ask a worker to end (SIGTERM), and start it again; return its exit code."""
         code = await self.leave(worker)
         worker.process = self._launch(worker.log)
         worker.is_wanted = True
         return code
 
     async def pause(self, worker: Worker, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after so long; then wait until a worker that lost all began anew."""
+        """Suspend a worker (SIGSTOP); wait for its restart if it lost its session."""
         process = worker.process
-        process.suspend()
+        process.pause()
         try:
             await asyncio.sleep(seconds)
         finally:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
+            process.resume()
         if seconds > SESSION_SECONDS:
-            # It notices and ends, which takes long while a broker is away: who asks it to end in
-            # the meantime would take its exit code for an answer.
+            # It notices that and ends, which takes long while a broker is away. A fault that asked
+            # it to end in the meantime would mistake this exit code for the answer.
             await wait_until(lambda: worker.process is not process, NOTICE_SECONDS)
 
     def look(self) -> None:
         """Take a sample of each worker."""
         for worker in self.running:
             with contextlib.suppress(psutil.Error):
-                memory, handles = worker.process.memory_info().rss, worker.process.num_fds()
-                at = time.monotonic() - self._started
-                self.samples.append(Sample(at, worker.number, worker.process.pid, memory, handles))
+                for own in psutil.Process(worker.process.guard_pid).children():
+                    memory, handles = own.memory_info().rss, own.num_fds()
+                    at = time.monotonic() - self._started
+                    self.samples.append(Sample(at, worker.number, own.pid, memory, handles))
 
     async def supervise(self) -> None:
-        """Start workers again that ended by themselves, for ever."""
+        """Restart workers that end by themselves, until cancelled."""
         while True:
             for worker in self.workers:
                 if worker.is_wanted and not worker.is_running:
-                    worker.ended_by_itself.append(worker.process.returncode)
+                    worker.ended_by_itself.append(worker.process.wait())
                     await asyncio.sleep(RESTART_AFTER_SECONDS)
                     if worker.is_wanted and not worker.is_running:
                         worker.process = self._launch(worker.log)
@@ -177,28 +175,20 @@ class Fleet:
         """Leave no process behind, whatever happened."""
         for worker in self.workers:
             worker.is_wanted = False
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker.process.kill()
-            worker.process.wait(STOP_SECONDS)
+            worker.process.kill()
 
     async def _terminate(self, worker: Worker) -> int:
         process = worker.process
-        is_young = time.time() - process.create_time() < YOUNG_SECONDS
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
+        is_young = process.age_seconds < YOUNG_SECONDS
+        process.terminate()
         try:
-            code = int(await asyncio.to_thread(process.wait, STOP_SECONDS))
-            return 0 if is_young and code == -signal.SIGTERM else code
-        except psutil.TimeoutExpired:
+            code = await asyncio.to_thread(process.wait, STOP_SECONDS)
+            return 0 if is_young and code in ENDED_BY_SIGTERM else code
+        except subprocess.TimeoutExpired:
             process.kill()
-            return int(process.wait(STOP_SECONDS))
+            return process.wait()
 
-    def _launch(self, log: Path) -> psutil.Popen:
-        with log.open("ab") as output:
-            return psutil.Popen(
-                [sys.executable, "-m", self._module, "worker"],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+    def _launch(self, log: Path) -> Child:
+        return Child.of_latentwatch(
+            ["worker"], log, self._environment, append=True, module=self._module
+        )

@@ -1,4 +1,4 @@
-"""A TCP proxy between workers and broker, which can be cut: a broker that cannot be reached."""
+"""A TCP proxy between workers and broker that can be cut, to make the broker unreachable."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ HOST = "127.0.0.1"
 CHUNK = 1 << 16
 
 Cut = Literal["silent", "refused"]
-"""``silent``: packets vanish and nobody is told, as behind a firewall; ``refused``: connections
-are reset and new ones end at once, as when a host is up and the broker is not."""
+"""``silent``: packets vanish without an error, as behind a firewall; ``refused``: connections are
+reset and new ones end at once, as when a host is up and the broker is not."""
 
 
 class Gateway:
@@ -22,7 +22,7 @@ class Gateway:
     Parameters
     ----------
     port : int
-        Where it listens; the broker must advertise this port to those who are to come this way.
+        Port to listen on; the broker must advertise it to the clients that use the gateway.
     target : int
         Port of the broker.
     """
@@ -48,7 +48,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self, how: Cut) -> None:
-        """Let nothing through any more."""
+        """Stop forwarding."""
         self._cut = how
         self._open.clear()
         if how == "refused":
@@ -56,7 +56,7 @@ class Gateway:
                 writer.transport.abort()
 
     def mend(self) -> None:
-        """Let everything through again; what was under way arrives now."""
+        """Forward again; data that was held back arrives now."""
         self._cut = None
         self._open.set()
 

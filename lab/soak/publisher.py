@@ -1,7 +1,7 @@
-"""What inference notices of a broker that is away: nothing, but for the rows that are dropped.
+"""The effect of an unreachable broker on inference: none, except that rows are dropped.
 
-The service runs in a process of its own (``python -m latentwatch.lab.bench.hook.outage``) and
-publishes through the gateway, which is cut for a while.
+The service runs in its own process (``python -m latentwatch.lab.bench.hook.outage``) and publishes
+through the gateway, which is cut for a while.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from latentwatch.stream.settings import Settings
 __all__ = ["publisher"]
 
 TOLERATED = 1.2
-"""The slowest per cent of passes may take so much longer while the broker is away."""
+"""Factor by which the 99th percentile of the passes may grow while the broker is away."""
 
 
 async def publisher(folder: Path, say: Say, outage_seconds: float) -> Outcome:
-    """Passes before, during and after an outage; counters beside what the topic holds."""
+    """Time passes before, during and after an outage; compare the counters with the topic."""
     started = time.monotonic()
     say("starting a broker")
     async with one_behind_a_gateway(folder) as brokers:
@@ -49,13 +49,13 @@ async def _measure(brokers: Brokers, seconds: float) -> dict[str, Any]:
     assert process.stdout is not None
     found: dict[str, Any] = {}
     while line := await process.stdout.readline():
-        told = json.loads(line)
-        if told == "cut":
+        message = json.loads(line)
+        if message == "cut":
             brokers.gateway.cut("silent")
-        elif told == "mend":
+        elif message == "mend":
             brokers.gateway.mend()
         else:
-            found = told
+            found = message
     await process.wait()
     return found
 
@@ -63,11 +63,11 @@ async def _measure(brokers: Brokers, seconds: float) -> dict[str, Any]:
 def _checks(found: dict[str, Any], in_topic: int) -> list[Check]:
     there, away = found["p99_there_milliseconds"], found["p99_away_milliseconds"]
     slow = () if away <= TOLERATED * there else (f"{away:.2f} ms instead of {there:.2f} ms",)
-    told = {name: found[name] for name in ("published", "sent", "dropped", "failed", "queued")}
-    rest = told["published"] - told["sent"] - told["dropped"] - told["failed"] - told["queued"]
-    books = (f"{told}: {rest} rows are not accounted for",) if rest else ()
+    rows = {name: found[name] for name in ("published", "sent", "dropped", "failed", "queued")}
+    rest = rows["published"] - rows["sent"] - rows["dropped"] - rows["failed"] - rows["queued"]
+    books = (f"{rows}: {rest} rows are not accounted for",) if rest else ()
     refused = found["refused_rows"]
-    drops = () if refused == told["dropped"] else (f"{refused} refused, {told['dropped']} counted",)
+    drops = () if refused == rows["dropped"] else (f"{refused} refused, {rows['dropped']} counted",)
     lost = max(0, found["messages_sent"] - in_topic)
     return [
         Check(
@@ -78,9 +78,9 @@ def _checks(found: dict[str, Any], in_topic: int) -> list[Check]:
         ),
         Check(
             "rows balance",
-            told["published"],
+            rows["published"],
             books,
-            ", ".join(f"{count:,} {name}" for name, count in told.items()),
+            ", ".join(f"{count:,} {name}" for name, count in rows.items()),
         ),
         Check("drops are counted as publish said", refused, drops),
         Check(

@@ -1,8 +1,8 @@
-"""A recorder whose disk is full, and one that goes on when there is room again.
+"""A recorder whose disk fills up, and one that continues when there is room again.
 
-The disk is a small file system in memory, mounted in a name space of the recorder's own (user and
-mount name spaces of Linux, ``unshare``): no right of an administrator is needed, and nobody else
-sees it. A limit on file sizes would not do: it stops one file, and not the next.
+The disk is a small file system in memory, mounted in the recorder's own user and mount namespaces
+(Linux, ``unshare``): that needs no privileges, and no other process sees it. A limit on file sizes
+would not do: it stops one file, and not the next.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ cp -r "$1/recording" "$3"
 
 
 async def recorder(folder: Path, say: Say, frame: Frame) -> Outcome:
-    """Record until the disk is full, give it room, record to the end; compare with the topic."""
+    """Record until the disk is full, make room, record to the end; compare with the topic."""
     started = time.monotonic()
     say("starting a broker")
     async with (
@@ -77,10 +77,12 @@ async def _record(settings: Settings, folder: Path) -> str:
 def _checks(settings: Settings, messages: list[object], url: Path, printed: str) -> list[Check]:
     truth = truth_of(settings, messages)
     wrong = (
-        () if "full: exit code 1" in printed else (f"the first recorder said: {printed[-500:]}",)
+        ()
+        if "full: exit code 1" in printed
+        else (f"output of the first recorder: {printed[-500:]}",)
     )
-    told = () if "No space left" in printed else ("the message does not say why",)
-    ended = Check("the recorder ends when the disk is full, and says so", 1, (*wrong, *told))
+    silent = () if "No space left" in printed else ("the message does not say why",)
+    ended = Check("the recorder ends when the disk is full, and says so", 1, (*wrong, *silent))
     if not url.exists():
         return [ended, Check("a recording", 1, (printed[-500:],))]
     found: Counter[tuple[str, str, int]] = Counter()

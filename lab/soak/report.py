@@ -18,7 +18,7 @@ TRENDS = ("suite", "what", "median", "growth an hour (95 %)", "outcome")
 
 
 def tables(outcomes: Iterable[Outcome]) -> Iterator[Table]:
-    """Faults and recovery, checks, and what stayed level."""
+    """Tables of faults and recovery, of checks, and of trends."""
     for title, head, rows in _all(list(outcomes)):
         table = Table(title=title)
         for name in head:
@@ -29,7 +29,7 @@ def tables(outcomes: Iterable[Outcome]) -> Iterator[Table]:
 
 
 def markdown(outcomes: Iterable[Outcome]) -> str:
-    """The same for ``docs/faults.md``."""
+    """The same tables for ``docs/faults.md``."""
     parts = []
     for title, head, rows in _all(list(outcomes)):
         lines = [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
@@ -38,7 +38,7 @@ def markdown(outcomes: Iterable[Outcome]) -> str:
 
 
 def differences(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """What differs, a line each."""
+    """Everything that differs, one line each."""
     for outcome in outcomes:
         for check in outcome.checks:
             yield from (f"{outcome.suite}: {check.name}: {text}" for text in check.differences)

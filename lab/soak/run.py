@@ -1,4 +1,4 @@
-"""One suite: a world, its faults one after another, the end of the stream, the verdict."""
+"""Runs one suite: a world, its faults one after another, the end of the stream, the verdict."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ OpenBrokers = Callable[[Path], AbstractAsyncContextManager[Brokers]]
 
 
 class SoakError(StreamError):
-    """The harness itself could not go on, so that nothing can be said."""
+    """The harness itself failed, so that there is no verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One fault: how long it lasted, and how long until all sent by its end was committed."""
+    """One fault: its length, and the time until everything sent by its end was committed."""
 
     fault: str
     broken_seconds: float
@@ -45,13 +45,13 @@ class Episode:
 
     @property
     def kind(self) -> str:
-        """The fault without a length that was drawn: all of one kind are told of together."""
+        """Name of the fault without a random length, by which the report groups them."""
         return re.sub(r" for (\d+\.\d+) s", "", self.fault)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a suite."""
+    """The outcome of a suite."""
 
     suite: str
     seconds: float
@@ -87,17 +87,17 @@ async def run_suite(
     frame : Frame
     brokers : context manager of Brokers
     faults : iterable of (seconds, Fault)
-        Each after so many seconds of quiet; the one before has been got over by then.
+        Each fault comes that many seconds after the recovery from the one before.
     folder : Path
         For data and logs.
     say : callable
-        Is told in a few words what happens.
+        Called with a few words of progress.
     seed : int
-        Chooses the victims.
+        Chooses the workers and brokers to harm.
     most_seconds : float
-        No further fault is begun after so long.
+        No further fault begins after that time.
     prefix : str
-        Of the topics.
+        Prefix of the topics.
 
     Raises
     ------
@@ -132,13 +132,13 @@ async def run_suite(
 
 async def _first_progress(world: World, folder: Path) -> None:
     deadline = time.monotonic() + FIRST_PROGRESS_SECONDS
-    # a worker that has nothing yet cannot lose it: faults would strike the air
+    # a worker without partitions has nothing to lose: faults would have no effect
     while not any(world.lag.committed.values()) or not all(
         worker.had_partitions for worker in world.fleet.running
     ):
         if time.monotonic() > deadline:
             raise SoakError(
-                f"not every worker took partitions over within {FIRST_PROGRESS_SECONDS:.0f} s: "
+                f"not every worker took over partitions within {FIRST_PROGRESS_SECONDS:.0f} s: "
                 f"see the logs in {folder}"
             )
         await asyncio.sleep(0.2)
@@ -162,7 +162,7 @@ async def _strike_all(
 
 
 async def _settled(world: World) -> tuple[Content, Truth]:
-    """Wait until the rates count all there is, or for long enough; then see what there is."""
+    """Wait until the rates count all requests, or for long enough; then read the topics."""
     await world.lag.until(world.sender.ends, SETTLE_SECONDS)
     content = await read_topics(world.settings)
     truth = await asyncio.to_thread(truth_of, world.settings, content["activations"])

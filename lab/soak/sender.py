@@ -1,4 +1,4 @@
-"""Sends the known stream at a steady rate, and keeps at it while brokers are away."""
+"""Sends the synthetic stream at a steady rate, and keeps trying while brokers are away."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from latentwatch.stream.settings import Settings
 __all__ = ["Sender"]
 
 PATIENCE_MS = 300_000
-"""For how long a message waits for a broker; longer than any fault lasts."""
+"""How long a message waits for a broker; longer than any fault lasts."""
 
 MOST_UNDER_WAY = 2_000
 
 
 class Sender:
-    """Sends steps of messages until it is told to stop.
+    """Sends steps of messages until `stop` is called.
 
     Parameters
     ----------
     settings : Settings
-        With the servers of the harness: what is cut between workers and broker does not stop it.
+        With the servers of the harness, which are never cut off.
     steps : iterator of list of Planned
     steps_per_second : float
     """
@@ -42,7 +42,7 @@ class Sender:
         self.ends: dict[int, int] = {}
 
     def stop(self) -> None:
-        """End after the present step."""
+        """End after the current step."""
         self._stopped.set()
 
     async def run(self) -> None:
@@ -79,7 +79,7 @@ class Sender:
 
     def _acknowledged(self, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:
-            return  # it stays under way, and raises where it is awaited
+            return  # it stays in the set, and raises when it is awaited
         self._under_way.discard(future)
         place = future.result()
         self.ends[place.partition] = max(place.offset + 1, self.ends.get(place.partition, 0))

@@ -1,4 +1,4 @@
-"""The suites: which faults, how many, in which world."""
+"""The suites: which faults, how many, and in which world."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from latentwatch.stream.service.engine import SESSION_SECONDS
 __all__ = ["Knobs", "run_named"]
 
 QUIET_SECONDS = 3.0
-"""Longest quiet before a fault; the moment is drawn, so that no phase of the work is spared."""
+"""Longest pause before a fault. It is random, so that faults hit every phase of the work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """How much of everything.
+    """Sizes of the suites.
 
     Parameters
     ----------
     kills, rebalances : int
     minutes : float
-        Of the mixed suite.
+        Length of the mixed suite.
     outage_seconds : float
-        For how long a broker is unreachable.
+        How long a broker is unreachable.
     rate : float
-        Steps of the stream a second; a step is nine messages of 40 requests.
+        Steps of the stream per second; a step is nine messages of 40 requests.
     seed : int
     """
 
@@ -65,7 +65,7 @@ Faults = Iterator[tuple[float, Fault]]
 
 
 def kills(knobs: Knobs, rng: random.Random) -> Faults:
-    """SIGKILL of one worker of two."""
+    """SIGKILL of one of two workers."""
     for _ in range(knobs.kills):
         yield rng.uniform(0, QUIET_SECONDS), Kill()
 
@@ -88,7 +88,7 @@ def rebalances(knobs: Knobs, rng: random.Random) -> Faults:
 
 
 def broker(knobs: Knobs, rng: random.Random) -> Faults:
-    """A broker that is killed, and one that cannot be reached, in both ways."""
+    """A broker that is killed, or cannot be reached in either way."""
     for seconds in (0.0, 5.0, 20.0):
         yield rng.uniform(0, QUIET_SECONDS), KillBroker(seconds)
     yield rng.uniform(0, QUIET_SECONDS), Unreachable(knobs.outage_seconds, "refused")
@@ -96,13 +96,13 @@ def broker(knobs: Knobs, rng: random.Random) -> Faults:
 
 
 def cluster(knobs: Knobs, rng: random.Random) -> Faults:
-    """One broker of three that is killed, for longer than an election takes."""
+    """One of three brokers is killed, for longer than an election takes."""
     for _ in range(3):
         yield rng.uniform(1, QUIET_SECONDS), KillBroker(15.0)
 
 
 def mixed(knobs: Knobs, rng: random.Random) -> Faults:
-    """Everything that a single broker allows, in any order, without end."""
+    """Every fault that a single broker allows, in random order, without end."""
     extra = 0
     while True:
         choices: list[Fault] = [Kill(), Terminate(), Pause(rng.uniform(1, 20))]
@@ -124,7 +124,7 @@ def clock(file: Path) -> Callable[[Knobs, random.Random], Faults]:
 
 
 async def run_named(name: str, knobs: Knobs, folder: Path, say: Say) -> Outcome:
-    """Run a suite by its name; data and logs go into a folder."""
+    """Run a suite by its name, with its data and logs in a folder."""
     if name == "publisher":
         return await publisher(folder, say, knobs.outage_seconds)
     say("fitting baselines")
@@ -156,7 +156,7 @@ async def run_named(name: str, knobs: Knobs, folder: Path, say: Say) -> Outcome:
 
 
 def _with_a_clock(frame: Frame, file: Path) -> Frame:
-    """Event times near the present, where the wall clock decides what is of the future."""
+    """Move event times close to now, where the wall clock decides which rows are in the future."""
     hour = time.time_ns() // HOUR_NS * HOUR_NS
     return replace(
         frame,

@@ -1,8 +1,8 @@
-"""A stream whose every message follows from a seed, so that what must come out of it is known.
+"""A stream whose every message follows from a seed, so that the right output is known.
 
 Gaussian classes in two layers, several models and versions on several partitions. Most messages
-come in the order of their event times, some late within the grace, some hours late, some are
-poison. In every fourth hour one model is attacked.
+come in the order of their event times, some within the allowed lateness, some hours late, and some
+are poison. In every fourth hour one model is attacked.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ LANES = (
     ("signs", "1", 0), ("signs", "1", 1), ("signs", "1", 2), ("signs", "2", 0), ("signs", "2", 3),
     ("lights", "1", 1), ("lights", "1", 2), ("lights", "1", 3), ("ghost", "1", 3),
 )  # fmt: skip
-"""Model, version and partition; of ghost there is no baseline."""
+"""Model, version and partition; ghost has no baseline."""
 
 LAYERS = {"early": 8, "deep": 16}
 CLASSES = 3
 ROWS = 40
-"""Rows of a message: no whole blocks, so that blocks reach over messages and hours."""
+"""Rows of a message: not whole blocks, so that blocks span messages and hours."""
 
 STEPS_PER_HOUR = 12
-GRACE_STEPS = 3
+ALLOWED_LATE_STEPS = 3
 LATE_SHARE, VERY_LATE_SHARE, POISON_SHARE = 0.08, 0.02, 0.01
 ATTACKED = ("signs", "1")
 ATTACK_EVERY_HOURS, ATTACK_STEPS, ATTACKED_ROWS = 4, range(2, 8), 12
@@ -47,10 +47,7 @@ Layers = dict[str, NDArray[np.float32]]
 
 
 class Planned(NamedTuple):
-    """A message, and what is known of it.
-
-    `reason` is why it is refused, empty for a sound one.
-    """
+    """A message, and the reason why it must be refused; empty for a sound one."""
 
     partition: int
     key: bytes | None
@@ -61,13 +58,13 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True)
 class SyntheticStream:
-    """See the module.
+    """The stream of a seed; see the module.
 
     Parameters
     ----------
     seed : int
     start_ns : int
-        Event time of its beginning, nanoseconds since 1970, a whole hour.
+        Event time of the first message, a whole hour, in nanoseconds since 1970.
     """
 
     seed: int = 0
@@ -75,8 +72,8 @@ class SyntheticStream:
     partitions: int = PARTITIONS
 
     def settings(self, **changes: Any) -> Settings:
-        """Settings of workers that the stream keeps busy: alerts resolve, hours close soon."""
-        allowed_lateness_seconds = GRACE_STEPS * 3_600 / STEPS_PER_HOUR
+        """Settings of workers that suit the stream: alerts resolve and hours close soon."""
+        allowed_lateness_seconds = ALLOWED_LATE_STEPS * 3_600 / STEPS_PER_HOUR
         given: dict[str, Any] = {
             "partitions": self.partitions,
             "output_partitions": 2,
@@ -89,7 +86,7 @@ class SyntheticStream:
         return Settings(**given)
 
     def steps(self) -> Iterator[list[Planned]]:
-        """Messages without end, a step at a time; each step moves event time on by minutes."""
+        """Yield messages without end, in steps; each step advances event time by minutes."""
         held: dict[int, list[Planned]] = {}
         rng = np.random.default_rng([self.seed, 1])
         number = 0
@@ -105,7 +102,7 @@ class SyntheticStream:
             number += 1
 
     def draw(self, rows: int, rng: np.random.Generator, attacked: int = 0) -> tuple[Layers, Any]:
-        """Rows, of which the first `attacked` are adversarial, and their predicted classes."""
+        """Draw rows, the first `attacked` adversarial, and their predicted classes."""
         predicted = rng.integers(0, CLASSES, rows)
         layers = {}
         for name, width in LAYERS.items():
@@ -149,15 +146,15 @@ class SyntheticStream:
 
 
 def _delay(rng: np.random.Generator) -> int:
-    """Steps by which a message comes late: mostly none, at times within the grace, or hours."""
+    """Steps by which a message is late: mostly none, else within the allowed lateness or hours."""
     chance = rng.random()
     if chance < VERY_LATE_SHARE:
         return int(rng.integers(STEPS_PER_HOUR, 3 * STEPS_PER_HOUR))
-    return int(rng.integers(1, GRACE_STEPS + 1)) if chance < LATE_SHARE else 0
+    return int(rng.integers(1, ALLOWED_LATE_STEPS + 1)) if chance < LATE_SHARE else 0
 
 
 def _poison(message: Planned, kind: int) -> Planned:
-    """A message that must be refused, in the place of a sound one."""
+    """Make a message that must be refused out of a sound one."""
     if kind == 0:
         return message._replace(value=b"poison", headers=[], reason="not-cloudevent")
     if kind == 1:
@@ -166,7 +163,7 @@ def _poison(message: Planned, kind: int) -> Planned:
 
 
 def fit_baselines(stream: SyntheticStream, folder: Path) -> str:
-    """Fit a baseline of each model version but ghost; return the folder as the settings want it."""
+    """Fit a baseline of each model version but ghost; return the setting ``baselines``."""
     names = sorted({(model, version) for model, version, _ in LANES if model != "ghost"})
     for seed, (model, version) in enumerate(names):
         Baseline.fit(

@@ -13,10 +13,10 @@ from latentwatch.lab.soak.fleet import Sample
 __all__ = ["Trend", "lag_trend", "slope", "trends"]
 
 SKIPPED_SHARE = 0.25
-"""Of the time: at first caches fill, baselines are loaded, and the allocator takes its share."""
+"""Share of the time to skip: caches fill, baselines are loaded, and the allocator grows."""
 
 BLOCKS = 12
-"""Samples a few seconds apart are alike; medians of so many stretches of time are not."""
+"""Consecutive samples are correlated; the medians of so many stretches of time hardly are."""
 
 LEAST_SECONDS = 120.0
 TOLERATED = {"memory, MB": 0.1, "open files": 0.1, "lag, messages": 1.0}
@@ -25,16 +25,16 @@ TOLERATED = {"memory, MB": 0.1, "open files": 0.1, "lag, messages": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What a figure did over time.
+    """The trend of one figure.
 
     Parameters
     ----------
     what : str
     median : float
     per_hour, low, high : float
-        Slope, and the ends of its interval of 95 %.
+        Slope, and the ends of its 95 % interval.
     hours : float
-        How long was measured.
+        Measured time.
     """
 
     what: str
@@ -46,15 +46,15 @@ class Trend:
 
     @property
     def is_flat(self) -> bool:
-        """Whether it did not grow, as far as can be told, by more than is tolerated."""
+        """Whether growth beyond what is tolerated is not significant."""
         kind = next(kind for kind in TOLERATED if self.what.endswith(kind))
         return self.low * self.hours <= TOLERATED[kind] * max(self.median, 10.0)
 
 
 def trends(samples: Iterable[Sample], spared: int) -> Iterator[Trend]:
-    """Memory and open files of the workers that nobody harmed.
+    """Trends of memory and open files of the workers that were spared.
 
-    One that ended by itself and was started again, which the report says, has several lives: the
+    A worker that ended by itself and was restarted has several lives, which the report says: the
     longest one counts.
     """
     for number in range(spared):

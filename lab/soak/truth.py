@@ -1,4 +1,4 @@
-"""What must stand in the topics: an offline replay of what stands in the input."""
+"""The right content of the output topics: an offline replay of the input topic."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Hour = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Truth:
-    """What an undisturbed worker would have left behind.
+    """The output of an undisturbed worker.
 
     Parameters
     ----------
     requests : Counter of Hour
         Sound requests.
     sums : dict of (Hour, baseline) to Tally
-        Sum of all that the lanes saw of an hour.
+        Sum of what the lanes counted in an hour.
     records : dict of topic to list of Record
         Alerts, rates and flagged requests, in the order of an offline replay.
     refused : dict of (partition, offset) to str
-        Messages that are refused, and the reason.
+        Refused messages, and the reason.
     """
 
     requests: Counter[Hour] = field(default_factory=Counter)
@@ -46,9 +46,9 @@ class Truth:
 
 
 def truth_of(settings: Settings, messages: Iterable[Any]) -> Truth:
-    """The truth about the records of the input topic, as Kafka gave them back.
+    """Compute the truth from the records of the input topic.
 
-    The pure core alone decides, without Kafka, flushes, restarts or a clock.
+    Only the pure core decides, without Kafka, flushes, restarts or a clock.
     """
     truth = Truth()
     baselines = BaselineStore.of(settings, lambda: 0.0)
@@ -79,9 +79,9 @@ def _sound(messages: Iterable[Any], truth: Truth) -> Iterator[Message]:
 
 
 def as_they_came(messages: Iterable[Any]) -> list[Any]:
-    """In the order of time, and of the offsets within a partition.
+    """Sort records by time, and by offset within a partition.
 
-    A partition of many lanes has more messages of the same hour than others: by their offsets it
+    A partition of many lanes has more messages per hour than others. Sorted by offset alone it
     would lag, in a long run by more than hours are kept.
     """
     latest: dict[int, int] = {}
@@ -94,7 +94,7 @@ def as_they_came(messages: Iterable[Any]) -> list[Any]:
 
 
 def hour_sums(parts: Iterable[HourPart]) -> dict[tuple[Hour, str], Tally]:
-    """Add parts up as the rate book does: the first of each number counts."""
+    """Add parts up as the rates do: only the first part of each key counts."""
     known: set[bytes] = set()
     sums: dict[tuple[Hour, str], Tally] = {}
     for part in parts:

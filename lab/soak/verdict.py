@@ -1,4 +1,4 @@
-"""Compares what the workers left in the topics with the truth; says what differs."""
+"""Compares the content of the topics with the truth, and lists what differs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from latentwatch.stream.settings import Settings
 __all__ = ["Check", "between", "counted", "verdict"]
 
 SHOWN = 5
-"""Differences that are spelled out."""
+"""Differences that are listed in full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One expectation: what was compared, how many of it, and what differs."""
+    """One expectation: what was compared, how many items, and what differs."""
 
     name: str
     compared: int
@@ -42,17 +42,17 @@ class Check:
 def verdict(
     settings: Settings, sent: Iterable[Planned], content: Content, truth: Truth
 ) -> list[Check]:
-    """Every expectation of a run.
+    """Check every expectation of a run.
 
     Parameters
     ----------
     settings : Settings
     sent : iterable of Planned
-        What the sender was given, in its order.
+        The messages of the sender, in order.
     content : Content
-        What stands in the topics.
+        Content of the topics.
     truth : Truth
-        Of the input in `content`.
+        Truth of the input in `content`.
     """
     topics = settings.topics()
     return [
@@ -68,7 +68,7 @@ def verdict(
 
 
 def counted(rates: Iterable[Any]) -> Counter[Hour]:
-    """Requests by hour in the newest rates; of several layers the smallest count."""
+    """Count requests by hour in the latest rates; of several layers the smallest count."""
     newest: dict[bytes, dict[str, Any]] = {r.key: orjson.loads(r.value)["data"] for r in rates}
     found: dict[Hour, int] = {}
     for row in newest.values():
@@ -82,7 +82,7 @@ def _named(requests: Mapping[Hour, int]) -> dict[Any, int]:
 
 
 def _input(sent: list[Planned], records: list[Any]) -> Check:
-    """The stream itself must have arrived, each message once, or nothing could be said."""
+    """Check that each message arrived exactly once; without that there is nothing to compare."""
     wanted = Counter((m.partition, m.key, m.value) for m in sent)
     found = Counter((r.partition, r.key, r.value) for r in records)
     return Check("messages sent are in the input, once", len(sent), between(found, wanted))
@@ -103,12 +103,16 @@ def _sums(records: list[Any], truth: Truth) -> Check:
     contents: dict[bytes, set[bytes]] = {}
     for record in records:
         contents.setdefault(record.key, set()).add(record.value)
-    forked = [f"{k.decode()} was told in {len(v)} ways" for k, v in contents.items() if len(v) > 1]
+    forked = [
+        f"{k.decode()} was published with {len(v)} contents"
+        for k, v in contents.items()
+        if len(v) > 1
+    ]
     wrong = between(
         {key: _bits(tally) for key, tally in hour_sums(parts).items()},
         {key: _bits(tally) for key, tally in truth.sums.items()},
     )
-    note = f"{len(records):,} parts, {len(records) - len(contents):,} of them told again"
+    note = f"{len(records):,} parts, {len(records) - len(contents):,} of them published again"
     return Check("sums of each hour, to the bit", len(truth.sums), (*wrong, *forked), note)
 
 
@@ -120,9 +124,9 @@ def _bits(tally: Tally) -> tuple[Any, ...]:
 
 
 def _rates(records: list[Any], truth: list[Any]) -> Check:
-    """The last record of each key, as compaction keeps it; the number of the revision may differ.
+    """Compare the last record of each key, as compaction keeps it, except for the revision.
 
-    A wall clock that closed hours early makes more parts of the same rows.
+    If a wall clock closed hours early, the same rows came in more parts.
     """
 
     def rows(of: list[Any]) -> dict[str, Any]:
@@ -130,11 +134,11 @@ def _rates(records: list[Any], truth: list[Any]) -> Check:
         return {k: {n: v for n, v in row.items() if n != "revision"} for k, row in newest.items()}
 
     wanted, back = rows(truth), _going_back(records)
-    return Check("newest rates, to the byte", len(wanted), (*between(rows(records), wanted), *back))
+    return Check("latest rates, to the byte", len(wanted), (*between(rows(records), wanted), *back))
 
 
 def _going_back(records: list[Any]) -> Iterator[str]:
-    """Keys whose last record has a lower revision than one before it."""
+    """Yield the keys whose last record has a lower revision than an earlier one."""
     highest: dict[bytes, int] = {}
     last: dict[bytes, int] = {}
     for record in records:
@@ -143,23 +147,23 @@ def _going_back(records: list[Any]) -> Iterator[str]:
         last[record.key] = revision
     for key, revision in last.items():
         if revision < highest[key]:
-            yield f"{key.decode()}: revision {revision} stands after {highest[key]}"
+            yield f"{key.decode()}: revision {revision} comes after {highest[key]}"
 
 
 def _flagged(records: list[Any], truth: list[Any]) -> Check:
-    def standing(of: list[Any]) -> dict[Any, Any]:
+    def flagged(of: list[Any]) -> dict[Any, Any]:
         newest: dict[Any, Any] = {}
         for record in of:
             data = orjson.loads(record.value)["data"]
             newest[record.key.decode(), data["partition"], data["offset"]] = data
-        return {who: data for who, data in newest.items() if data["status"] == "flagged"}
+        return {key: data for key, data in newest.items() if data["status"] == "flagged"}
 
-    wanted = standing(truth)
-    return Check("requests that stand flagged", len(wanted), between(standing(records), wanted))
+    wanted = flagged(truth)
+    return Check("flagged requests", len(wanted), between(flagged(records), wanted))
 
 
 def _alerts(records: list[Any], truth: list[Any]) -> Check:
-    """Every state of every alert, by the id of its event, to the byte."""
+    """Compare every state of every alert, by the id of its event, to the byte."""
 
     def events(of: list[Any]) -> dict[str, bytes]:
         return {orjson.loads(r.value)["id"]: r.value for r in of}
@@ -167,27 +171,27 @@ def _alerts(records: list[Any], truth: list[Any]) -> Check:
     wanted = events(truth)
     ids = {orjson.loads(r.value)["data"]["id"] for r in truth}
     again = len(records) - len(events(records))
-    note = f"{len(ids)} alerts, {again} records told again"
+    note = f"{len(ids)} alerts, {again} records published again"
     return Check(
         "states of alerts, to the byte", len(wanted), between(events(records), wanted), note
     )
 
 
 def _changes(records: list[Any], truth: list[Any]) -> Check:
-    """What a subscriber hears who tells each change of status or severity once."""
-    heard, wanted = _heard(records), _heard(truth)
-    return Check("changes that a subscriber hears", wanted.total(), between(heard, wanted))
+    """Compare what a subscriber reports, each change of status or severity once."""
+    reported, wanted = _reported(records), _reported(truth)
+    return Check("changes that a subscriber reports", wanted.total(), between(reported, wanted))
 
 
-def _heard(records: list[Any]) -> Counter[str]:
-    announced, heard = Announced(), Counter[str]()
+def _reported(records: list[Any]) -> Counter[str]:
+    announced, reported = Announced(), Counter[str]()
     for record in records:
         state = alert_state(record.value, record.headers)
         if state is not None and (news := announced.pending(state)) is not None:
-            heard[news.idempotency_key] += 1
+            reported[news.idempotency_key] += 1
         if state is not None:
             announced.add(state)
-    return heard
+    return reported
 
 
 def _dead_letters(records: list[Any], refused: Mapping[tuple[int, int], str]) -> Check:
@@ -196,12 +200,12 @@ def _dead_letters(records: list[Any], refused: Mapping[tuple[int, int], str]) ->
         headers = {name: value.decode() for name, value in record.headers if value is not None}
         place = headers["latentwatch-partition"], headers["latentwatch-offset"]
         found[int(place[0]), int(place[1])] = headers["latentwatch-reason"]
-    note = f"{len(records) - len(found)} told again"
+    note = f"{len(records) - len(found)} published again"
     return Check("dead letters", len(refused), between(found, refused), note)
 
 
 def between(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> tuple[str, ...]:
-    """What differs, in words; the first few in full."""
+    """Describe what differs; the first few items in full."""
     texts = [f"{key}: missing" for key in wanted if key not in found]
     texts += [f"{key}: not expected" for key in found if key not in wanted]
     for key in wanted:

@@ -1,4 +1,4 @@
-"""A run of the service: brokers, topics, workers, a sender, and somebody who watches."""
+"""The world of a run: brokers, topics, workers, a sender, and samples of their resources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How a run is set up.
+    """The set-up of a run.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ class Frame:
     baselines : str
         Folder of the baselines.
     workers : int
-        Workers at the beginning.
+        Workers at the start.
     rate : float
-        Steps of the stream a second.
+        Steps of the stream per second.
     module : str
-        What runs as a worker.
+        Module that is run as a worker.
     environment : dict
-        Variables of the workers beside their settings.
+        Variables of the workers in addition to their settings.
     spared : int
-        The first so many workers are not harmed, so that their memory can be followed.
+        Number of the first workers that are not harmed, so that their memory can be measured.
     settings : dict
         Settings that differ from the stream's.
     """
@@ -58,14 +58,14 @@ class Frame:
 
 @dataclass(slots=True)
 class World:
-    """What faults are done to.
+    """A running service that faults are applied to.
 
     Parameters
     ----------
     settings : Settings
         With the servers of the harness.
     lags : list of (float, int)
-        Seconds since the start, and messages that were not committed then.
+        Seconds since the start, and messages that were not committed.
     """
 
     settings: Settings
@@ -79,11 +79,11 @@ class World:
     bad_ends: list[int] = field(default_factory=list)
 
     def some_worker(self) -> Worker:
-        """One of those that may be harmed."""
+        """Choose a worker that may be harmed."""
         return self.rng.choice([w for w in self.fleet.running if w.number >= self.spared])
 
     def ended(self, code: int) -> None:
-        """Take note of how a worker ended that was asked to."""
+        """Record the exit code of a worker that was asked to end."""
         if code:
             self.bad_ends.append(code)
 
@@ -92,7 +92,7 @@ class World:
 async def open_world(
     frame: Frame, brokers: Brokers, folder: Path, rng: random.Random, prefix: str = "soak."
 ) -> AsyncIterator[World]:
-    """Topics, workers and a sender, all running; ended at the end, whatever happened."""
+    """Create topics and start workers and a sender; stop everything at the end."""
     common = {
         "topic_prefix": prefix,
         "application_id": prefix.rstrip("."),
@@ -111,13 +111,13 @@ async def open_world(
         for _ in range(frame.workers):
             fleet.join()
         for work in (world.lag.run, fleet.supervise, lambda: _sample(world)):
-            await stack.enter_async_context(_beside(work))
+            await stack.enter_async_context(_meanwhile(work))
         yield world
 
 
 @asynccontextmanager
 async def sending(world: World) -> AsyncIterator[None]:
-    """Send the stream while the body runs; then wait until all of it is acknowledged."""
+    """Send the stream while the body runs; then wait until everything is acknowledged."""
     task = asyncio.create_task(world.sender.run())
     try:
         yield
@@ -136,8 +136,8 @@ async def _sample(world: World) -> None:
 
 
 @asynccontextmanager
-async def _beside(work: Callable[[], Any]) -> AsyncIterator[None]:
-    """Do something while the body runs."""
+async def _meanwhile(work: Callable[[], Any]) -> AsyncIterator[None]:
+    """Run a coroutine while the body runs."""
     task = asyncio.create_task(work())
     try:
         yield

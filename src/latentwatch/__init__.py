@@ -48,6 +48,6 @@ def discover(discover_system: bool = True) -> dict[str, Any]:
 
     Chaos Toolkit looks for a function of this name in a distribution's top-level package.
     """
-    from latentwatch.chaos.experiment.discovery import discovered
+    from latentwatch.chaos.control import discovered
 
     return discovered()

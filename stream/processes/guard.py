@@ -1,18 +1,18 @@
-"""Runs a command that must not outlive the process that wanted it.
+"""Runs a command that must not outlive the process that asked for it.
 
-A program of its own (``python guard.py FOLDER COMMAND...``) that imports nothing but the standard
-library, so that it starts in milliseconds. It reads its standard input, the lifeline:
+A program of its own (``python guard.py FOLDER COMMAND...``). It imports only the standard library,
+so that it starts in milliseconds. It reads orders from its standard input, the lifeline:
 
 ``stop``
-    the command is asked to end, and killed if it does not;
+    ask the command to end, and kill it if it does not;
 ``kill``
-    the command is killed at once;
+    kill the command at once;
 end of input
-    the one who held the other end is gone, by whatever death: as ``stop``, and FOLDER (if it is
-    not empty) is removed, because nobody else will.
+    the process at the other end has died, in whatever way: as ``stop``, and remove FOLDER (unless
+    it is empty), because nobody else will.
 
-A pipe is closed by the kernel when its holder dies, even of SIGKILL, on every POSIX system and
-whichever thread started the command; Linux' parent-death signal would fire when that thread ends.
+The kernel closes a pipe when its holder dies, even of SIGKILL, on every POSIX system and whichever
+thread started the command. Linux' parent-death signal would fire when that thread ends.
 """
 
 import shutil
@@ -35,7 +35,10 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, ask_to_end)
     abandoned = threading.Event()
+    # The thread inherits the mask. If the kernel gave it the signal, wait() below would sleep on.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_obey, args=(child, abandoned), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     code = child.wait()
     if abandoned.is_set() and folder:
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,9 +4,7 @@
 runs, for example that of ``make demo``.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.settings import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -28,43 +27,34 @@ SAYS = "the dashboard is at "
 class Dashboard:
     """A dashboard that runs."""
 
-    process: subprocess.Popen[bytes]
-    log: Path
+    process: Child
 
     @property
     def url(self) -> str:
         """Its address, as it says it."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            for line in self.log.read_text().splitlines():
+        while time.monotonic() < deadline and self.process.is_running:
+            for line in self.process.log.read_text().splitlines():
                 if line.startswith(SAYS) and line.endswith("/"):
                     return line.removeprefix(SAYS)
             time.sleep(0.05)
-        pytest.fail(f"no dashboard:\n{self.log.read_text()}")
+        pytest.fail(f"no dashboard:\n{self.process.tail()}")
 
     def stop(self) -> None:
         """Ask it to end, and see that it ends well; its pages may be open."""
         self.process.terminate()
-        assert self.process.wait(20) == 0, self.log.read_text()[-4000:]
+        assert self.process.wait(20) == 0, self.process.tail(4000)
 
 
 @contextmanager
 def running_dashboard(settings: Settings, folder: Path, *options: str) -> Iterator[Dashboard]:
     """Start one with its history in a folder; killed in the end, unless it ended before."""
-    log = folder / "dashboard.log"
-    history = f"--history={folder / 'history.sqlite'}"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "latentwatch", "dashboard", "--port=0", history, *options],
-            env={**os.environ, **settings.environment()},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    command = ["dashboard", "--port=0", f"--history={folder / 'history.sqlite'}", *options]
+    child = Child.of_latentwatch(command, folder / "dashboard.log", settings.environment())
     try:
-        yield Dashboard(process, log)
+        yield Dashboard(child)
     finally:
-        process.kill()
-        process.wait(10)
+        child.kill()
 
 
 @dataclass

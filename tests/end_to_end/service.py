@@ -1,9 +1,7 @@
 """The service under test: workers as child processes, and what they publish."""
 
 import asyncio
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from latentwatch.stream.core.lane import Lane
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.service.lane_state import read_lane_states
 from latentwatch.stream.settings import Settings
 from tests.end_to_end.traffic import LAYERS, START_HOUR
@@ -62,44 +62,51 @@ class WorkerProcess:
     """A worker as in production: a process of its own, settings from its environment."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
-        self._log = log
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "latentwatch", "worker"],
-                env={**os.environ, **settings.environment()},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = Child.of_latentwatch(["worker"], log, settings.environment())
+        self.has_ended = False
 
     @property
     def log(self) -> str:
         """What it wrote so far."""
-        return self._log.read_text(errors="replace")
+        return self.process.log.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        (own,) = psutil.Process(self.process.guard_pid).children()
+        return own.pid
 
     @property
     def takeovers(self) -> int:
-        """Partitions that it took over so far, each time anew."""
+        """How often it took over a partition so far."""
         return self.log.count("partition taken over")
 
     def check(self) -> None:
         """Fail if it ended by itself."""
-        if self.process.poll() is not None:
-            pytest.fail(f"worker ended with {self.process.returncode}:\n{self.log[-4000:]}")
+        if not self.process.is_running:
+            pytest.fail(f"worker ended with {self.process.exit_code}:\n{self.process.tail(4000)}")
 
     def kill(self) -> None:
         """End it without a chance to clean up."""
+        self.has_ended = True
         self.process.kill()
-        self.process.wait(10)
 
     def stop(self) -> None:
-        """Ask it to end, and see that it ends well."""
+        """Ask it to end, and check that it ends well."""
         self.check()
+        self.has_ended = True
         self.process.terminate()
         try:
             code = self.process.wait(30)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"worker did not end within 30 s of SIGTERM:\n{self.log[-4000:]}")
-        assert code == 0, self.log[-4000:]
+            pytest.fail(f"worker did not end within 30 s of SIGTERM:\n{self.process.tail(4000)}")
+        assert code == 0, self.process.tail(4000)
+
+    def wait(self, seconds: float) -> int:
+        """Wait until it ends by itself; return its exit code."""
+        code = self.process.wait(seconds)
+        self.has_ended = True
+        return code
 
 
 class Service:
@@ -112,7 +119,7 @@ class Service:
         self.outputs = Outputs()
 
     def start_worker(self) -> WorkerProcess:
-        """Start one worker more."""
+        """Start another worker."""
         log = self._folder / f"worker-{len(self.workers)}.log"
         self.workers.append(WorkerProcess(self.settings, log))
         return self.workers[-1]
@@ -145,10 +152,10 @@ class Service:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             for worker in self.workers:
-                if worker.process.returncode is None:
+                if not worker.has_ended:
                     worker.check()
             if time.monotonic() > deadline:
-                logs = "\n".join(worker.log[-2000:] for worker in self.workers)
+                logs = "\n".join(worker.process.tail() for worker in self.workers)
                 pytest.fail(
                     f"{what}: not within {PATIENCE_SECONDS:.0f} s\n{self.outputs.requests}\n{logs}"
                 )

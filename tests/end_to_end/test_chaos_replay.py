@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from latentwatch.chaos.experiment import actions, probes
-from latentwatch.chaos.experiment.errors import ExperimentError
+from latentwatch.chaos import actions, probes
 from latentwatch.chaos.experiment.material import SystemPlan
 from latentwatch.chaos.experiment.measure import fired_about_clients
 from latentwatch.chaos.experiment.system import System, start_system, stop_system
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.cli.main import main
 from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE
 

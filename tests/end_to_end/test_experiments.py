@@ -24,7 +24,7 @@ CLASSIFIER = {
 
 
 def activity(kind: str, func: str, tolerance: Any = None, **arguments: Any) -> dict[str, Any]:
-    provider = {"type": "python", "module": f"latentwatch.chaos.experiment.{kind}s", "func": func}
+    provider = {"type": "python", "module": f"latentwatch.chaos.{kind}s", "func": func}
     found = {"type": kind, "name": func, "provider": {**provider, "arguments": arguments}}
     return found if tolerance is None else {**found, "tolerance": tolerance}
 
@@ -37,7 +37,7 @@ EXPERIMENT = {
         {
             "name": "system",
             "provider": {
-                "type": "python", "module": "latentwatch.chaos.experiment.control",
+                "type": "python", "module": "latentwatch.chaos.control",
                 "arguments": CLASSIFIER,
             },
         }

@@ -139,7 +139,7 @@ def attacked(kafka_bootstrap: str, make_service: Any, traffic: Traffic) -> Any:
             return counted == 6 * ROWS and len(outputs.dead_letter) >= expected.total()
 
         service.wait_until("sound requests and dead letters", told)
-        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+        status = Path(f"/proc/{worker.pid}/status").read_text()
         peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
         worker.stop()
         yield Attacked(expected, service.read(), peak, service)

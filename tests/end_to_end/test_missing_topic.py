@@ -38,7 +38,7 @@ def test_requests_are_counted_once_although_an_output_topic_was_deleted(
         service.wait_until("all taken in", lambda: {service.taken(p) for p in range(2)} == {4})
         asyncio.run(delete(service.settings, service.topics.detection_rates))
         service.send(messages(range(5, 10)))
-        assert first.process.wait(120) == 1
+        assert first.wait(120) == 1
         assert f"there is no topic {service.topics.detection_rates!r}" in first.log
 
         asyncio.run(create_topics(service.settings))

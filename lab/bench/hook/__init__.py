@@ -1,1 +1,4 @@
-"""What the capture hook and the publisher cost the service that they run in."""
+"""Cost of the capture hook and the publisher in the service that they run in.
+
+Programs without imports of the stream: `overhead` with a broker, and `outage` without one.
+"""

@@ -1,7 +1,7 @@
 """``python -m latentwatch.lab.bench.hook.outage SERVERS SECONDS``: a service in an outage.
 
-It says ``"cut"`` and ``"mend"``, a line of JSON each, when the broker is to go and to come back,
-and in the end the figures.
+It prints lines of JSON: ``"cut"`` when the broker must go, ``"mend"`` when it must come back, and
+the figures at the end.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["outage"]
 BATCH, WIDTH, DEPTH = 16, 512, 6
 THERE_SECONDS = 20.0
 BUFFERED_ROWS = 2_048
-"""Small enough to overflow in any outage, for the drops are to be counted."""
+"""Small enough to overflow in any outage, so that drops can be counted."""
 
 PAUSE_SECONDS = 0.02
-"""Between two passes, as a service that is not at its limit."""
+"""Pause between two passes, as in a service below its limit."""
 
 
 class _Service:
-    """A network of linear layers, its publisher, and how long each pass took."""
+    """A network of linear layers and its publisher."""
 
     def __init__(self, publisher: BackgroundPublisher) -> None:
         torch.manual_seed(0)
@@ -40,7 +40,7 @@ class _Service:
         self.refused_rows = self.passes = 0
 
     def run(self, seconds: float) -> list[float]:
-        """Seconds that each pass took."""
+        """Run passes for `seconds`; return the seconds that each took."""
         taken: list[float] = []
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -57,20 +57,20 @@ class _Service:
 
 
 def outage(bootstrap_servers: str, seconds: float) -> dict[str, Any]:
-    """Passes with and without a broker.
+    """Time passes with and without a broker.
 
     Parameters
     ----------
     bootstrap_servers : str
-        Where the broker is while it is there; it has a topic ``activations``.
+        Address of a broker with a topic ``activations``, which can be made unreachable.
     seconds : float
-        For how long it is away.
+        How long it is unreachable.
 
     Returns
     -------
     dict
-        What a pass takes in the 50th and 99th percentile, in milliseconds, with a broker (before
-        and after) and without; rows that ``publish`` refused; the counters of the publisher.
+        The 50th and 99th percentile of a pass in milliseconds, with a broker (before and after)
+        and without; rows that ``publish`` refused; the counters of the publisher.
     """
     with (
         torch.inference_mode(),

@@ -1,4 +1,4 @@
-"""A ResNet-18 with and without hook and publisher, in turns, so that both see the same machine."""
+"""A ResNet-18 with and without hook and publisher, in turns, so that conditions are the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOPIC = "activations"
 
 
 def overhead(bootstrap_servers: str, seconds: float, device: str = "cpu") -> dict[str, float]:
-    """Time of a forward pass of 16 pictures, bare and watched; half of the passes each.
+    """Time forward passes of 16 pictures, alternately bare and watched.
 
     Parameters
     ----------
@@ -29,15 +29,15 @@ def overhead(bootstrap_servers: str, seconds: float, device: str = "cpu") -> dic
     seconds : float
         How long to measure.
     device : str
-        Where the model runs, as torch names it.
+        Device of the model, as torch names it.
 
     Returns
     -------
     dict
-        Medians in milliseconds, their ratio in per cent, and what a watched pass takes in the
-        99th percentile beside a bare one.
+        Medians and 99th percentiles of bare and watched passes in milliseconds, the overhead in
+        per cent of the median, and the rows sent.
     """
-    # an extra, which those who only import this package need not have
+    # an extra that is not needed to import this module
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
@@ -84,7 +84,7 @@ def _bare(model: Any, pictures: torch.Tensor) -> float:
 def _watched(
     model: Any, pictures: torch.Tensor, publisher: BackgroundPublisher, number: int
 ) -> float:
-    """The hooks are put in place outside of what is timed, as a service does once."""
+    """Time a watched pass; placing the hooks is not timed, because a service does it once."""
     with ExitStack() as stack:
         activations = stack.enter_context(capture(model, include_regex=LAYERS))
         started = time.perf_counter()

@@ -100,7 +100,7 @@ def test_hours_are_exact_only_if_every_layer_counts_every_published_request_once
     assert hours_difference(seen(requests=99), Truth.of(lost)) == 0
 
 
-def test_an_hour_that_nobody_told_of_has_its_requests_and_no_figures() -> None:
+def test_an_hour_without_published_rates_has_its_requests_and_no_figures() -> None:
     two = [*rows({1}), *rows(set(), stretch=1)]
     first, second = hour_rows(seen(), Truth.of(two))
     assert (first["adversarial"], first["requests"]) == (1, REQUESTS)
@@ -119,7 +119,7 @@ def test_the_traffic_names_the_copier_so() -> None:
     assert (COPIER, EXTRACTION) == (workload.COPIER, traffic.EXTRACTION)
 
 
-def test_a_copier_is_late_by_his_queries_up_to_the_alert_that_names_him() -> None:
+def test_a_copiers_delay_is_its_queries_up_to_the_alert_that_names_it() -> None:
     truth = Truth.of(rows({10, 20, 30, 40}, kind="extraction"))
     assert extraction(seen(25), truth) == {"queries": NEVER, "others": 0}
     assert attack_delays(seen(25), truth) == []
@@ -128,7 +128,7 @@ def test_a_copier_is_late_by_his_queries_up_to_the_alert_that_names_him() -> Non
     assert extraction(seen(), Truth.of(rows(set()))) == {"queries": 0, "others": 0}
 
 
-def test_alerts_about_clients_are_no_answer_to_an_attack() -> None:
+def test_alerts_about_clients_do_not_count_for_an_attack() -> None:
     found = about_client(seen(60), COPIER, 52)
     assert [alert["id"] for alert in fired(found.outputs)] == ["alert-60"]
     (delay,) = attack_delays(found, Truth.of(rows({50})))

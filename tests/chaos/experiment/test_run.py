@@ -7,10 +7,10 @@ from chaoslib.experiment import ensure_experiment_is_valid, load_experiment
 from click.testing import CliRunner
 
 import latentwatch
-from latentwatch.chaos.experiment import actions, probes
-from latentwatch.chaos.experiment.errors import ExperimentError
+from latentwatch.chaos import actions, probes
 from latentwatch.chaos.experiment.run import read_variables
 from latentwatch.chaos.experiment.system import running
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.cli.main import main
 
 LIBRARY = Path(__file__).parents[3] / "experiments"
@@ -18,7 +18,7 @@ FILES = sorted(LIBRARY.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_ready_experiment_can_be_run_and_is_told_of(path: Path) -> None:
+def test_every_ready_experiment_can_be_run_and_is_documented(path: Path) -> None:
     ensure_experiment_is_valid(load_experiment(str(path)))
     assert f"{path.name}" in (LIBRARY / "README.md").read_text()
 
@@ -26,12 +26,12 @@ def test_every_ready_experiment_can_be_run_and_is_told_of(path: Path) -> None:
 def test_discovery_finds_every_action_and_probe_with_its_description() -> None:
     found = latentwatch.discover()["activities"]
     assert {one["name"] for one in found} == {*actions.__all__, *probes.__all__}
-    assert all(
-        one["doc"] and one["mod"].startswith("latentwatch.chaos.experiment.") for one in found
-    )
+    assert all(one["doc"] and one["mod"].startswith("latentwatch.chaos.") for one in found)
 
 
-def test_a_file_that_is_no_experiment_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_experiment_is_refused_before_anything_is_started(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "empty.yaml"
     file.write_text("title: nothing\n")
     done = CliRunner().invoke(main, ["experiment", "run", str(file), "--out", str(tmp_path / "o")])
@@ -41,7 +41,7 @@ def test_a_file_that_is_no_experiment_is_refused_before_anything_is_started(tmp_
 
 
 def test_activities_without_a_system_say_what_is_missing() -> None:
-    with pytest.raises(ExperimentError, match=r"put the control stream\.chaos\.control"):
+    with pytest.raises(ExperimentError, match=r"put the control latentwatch\.chaos\.control"):
         running()
 
 

@@ -52,7 +52,7 @@ def test_inputs_of_a_file_are_divided_and_not_repeated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["nothing", "no.such.module:x", f"{MODULE}:CLASSES"])
-def test_a_classifier_that_cannot_be_had_is_named(path: str) -> None:
+def test_a_classifier_that_cannot_be_loaded_is_named(path: str) -> None:
     with pytest.raises(TargetError, match=path):
         Target.of(path, f"{MODULE}:draw", ".")
 
@@ -73,7 +73,7 @@ def test_attacks_fool_any_classifier_within_their_bounds(target: Target, name: s
 
 
 @pytest.mark.parametrize("name", ["drift_rotation", "drift_noise"])
-def test_drift_grows_with_its_strength_and_is_no_attack(target: Target, name: str) -> None:
+def test_drift_grows_with_its_strength_and_is_not_an_attack(target: Target, name: str) -> None:
     clean = target.inputs(40, 2).values
     mild, strong = (
         (changed(Kind(name, s), target, 40, seed=2).values - clean).abs().mean() for s in (1, 3)
@@ -83,7 +83,7 @@ def test_drift_grows_with_its_strength_and_is_no_attack(target: Target, name: st
     assert not Kind(name).is_attack
 
 
-def test_what_needs_the_signs_or_does_not_exist_is_refused(target: Target) -> None:
+def test_kinds_that_need_the_signs_or_do_not_exist_are_refused(target: Target) -> None:
     with pytest.raises(TrafficError, match="traffic-sign network"):
         changed(Kind("feature_match"), target, 4, seed=0)
     with pytest.raises(TrafficError, match="choose among"):
@@ -96,7 +96,7 @@ def test_a_favoured_class_gets_its_share(target: Target) -> None:
     assert (requests.labels == 1).sum() == 70
 
 
-def test_a_copier_asks_about_his_seeds_and_then_about_steps_away_from_earlier_inputs(
+def test_a_copier_queries_its_seeds_and_then_steps_away_from_earlier_inputs(
     target: Target,
 ) -> None:
     found = changed(Kind("extraction", 0.05), target, 64, seed=4)

@@ -1,4 +1,4 @@
-"""Pictures for the demo's dashboard, as the player tells of its requests."""
+"""Pictures for the demo's dashboard, written as requests are played."""
 
 from pathlib import Path
 from typing import Any

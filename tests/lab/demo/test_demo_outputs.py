@@ -1,4 +1,4 @@
-"""The demo stops reading only when every layer of every hour has been told."""
+"""The demo stops reading only when every layer of every hour was published."""
 
 from latentwatch.stream.core.outputs import Outputs
 
@@ -21,7 +21,7 @@ def test_an_hour_counts_when_all_its_layers_have_come() -> None:
     assert outputs.counted == 640
 
 
-def test_an_hour_counts_what_its_slowest_layer_tells() -> None:
+def test_an_hour_counts_the_requests_of_its_slowest_layer() -> None:
     outputs = Outputs(("deep", "agreement"))
     for layer in outputs.layers:
         outputs.take_rate(row(layer, "10", 300))

@@ -20,7 +20,7 @@ def test_the_second_time_the_network_comes_from_the_cache(tmp_path: Path, silent
     assert not second.training
 
 
-def test_other_settings_are_trained_anew(tmp_path: Path, silent: Progress) -> None:
+def test_other_settings_are_trained_again(tmp_path: Path, silent: Progress) -> None:
     load_or_train(TINY, tmp_path, silent)
     other = TrainingSettings(images=64, epochs=1, batch_size=32, seed=9)
     assert load_or_train(other, tmp_path, silent)[1]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from latentwatch.chaos.traffic.arrays import figures_file, save_arrays
-from latentwatch.chaos.traffic.corruptions import STRENGTHS
+from latentwatch.chaos.traffic.drift import STRENGTHS
+from latentwatch.chaos.traffic.sets import figures_file, save_arrays
 from latentwatch.detector.evaluation.sets import is_drift, split_sets
 from latentwatch.lab.signs.adaptive import Knowledge
 from latentwatch.lab.signs.attack import AttackSettings, Recognised

@@ -25,7 +25,7 @@ STEPS = 40
 
 
 class Run(NamedTuple):
-    """What was sent, what stands in the topics, and what should."""
+    """What was sent, the content of the topics, and what it should be."""
 
     settings: Settings
     sent: list[Planned]
@@ -50,7 +50,7 @@ class Stored(Incoming):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The known stream, as one worker without baselines would leave it."""
+    """The synthetic stream, processed by one worker without baselines."""
     stream = SyntheticStream(seed=3)
     settings = stream.settings(baselines=str(tmp_path_factory.mktemp("none")))
     sent = [message for step in islice(stream.steps(), STEPS) for message in step]
@@ -63,14 +63,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     truth = truth_of(settings, messages)
     records: dict[str, list[Any]] = {role: [] for role in ROLES}
     records["activations"] = messages
-    lanes, rates = told(settings, messages)
+    lanes, rates = published(settings, messages)
     records["hour_sketches"], records["detection_rates"] = lanes, rates
     records["dead_letter"] = letters(settings, messages, truth)
     return Run(settings, sent, Content(records), truth)
 
 
-def told(settings: Settings, messages: list[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
-    """Parts of hours, and rates, of an offline replay of its own."""
+def published(
+    settings: Settings, messages: list[Incoming]
+) -> tuple[list[Incoming], list[Incoming]]:
+    """Parts of hours, and rates, of a separate offline replay."""
 
     def sound() -> Any:
         for m in messages:
@@ -117,7 +119,7 @@ def test_the_same_seed_gives_the_same_stream() -> None:
     assert first == second != other
 
 
-def test_what_is_told_again_does_no_harm(run: Run) -> None:
+def test_records_that_are_published_again_do_no_harm(run: Run) -> None:
     for role in ("hour_sketches", "detection_rates", "dead_letter"):
         assert run.differing(role, lambda records: [*records, records[-1]]) == set()
 
@@ -126,7 +128,7 @@ def test_a_part_that_is_lost_is_noticed(run: Run) -> None:
     assert run.differing("hour_sketches", lambda r: r[1:]) == {"sums of each hour, to the bit"}
 
 
-def test_a_part_that_was_told_in_two_ways_is_noticed(run: Run) -> None:
+def test_a_part_that_was_published_with_two_contents_is_noticed(run: Run) -> None:
     def forked(records: list[Incoming]) -> list[Incoming]:
         part = HourPart.from_bytes(records[0].value or b"")
         other = HourPart.from_bytes(records[1].value or b"")
@@ -147,7 +149,7 @@ def test_requests_that_count_twice_are_noticed(run: Run) -> None:
 
     assert run.differing("detection_rates", doubled) == {
         "requests of each hour",
-        "newest rates, to the byte",
+        "latest rates, to the byte",
     }
 
 

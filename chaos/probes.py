@@ -1,8 +1,8 @@
-"""Probes of experiments. They return figures; what is right stands in the experiment, as tolerance.
+"""Probes of experiments. They return figures; the experiment's tolerances say which are right.
 
-Where there is nothing to see, a probe says what holds when all is well: the same hypothesis is
-checked before anything is broken. "never" stands for a number that there is none of, so that no
-range holds it. Probes with a ``timeout`` wait so many seconds until all is well.
+Without anything to measure, a probe returns the figure of a healthy system, because the hypothesis
+is also checked before anything is broken. "never" replaces a number that does not exist, so that it
+fails every range. Probes with a ``timeout`` wait up to that many seconds for a good result.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ Value = TypeVar("Value")
 
 
 def _patiently(
-    look: Callable[[], Value], is_well: Callable[[Value], bool], timeout: float
+    look: Callable[[], Value], is_good: Callable[[Value], bool], timeout: float
 ) -> Value:
-    """Look until all is well, or for so many seconds."""
+    """Look until the result is good, or for `timeout` seconds."""
     deadline = time.monotonic() + timeout
     value = look()
-    while not is_well(value) and time.monotonic() < deadline:
+    while not is_good(value) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
         value = look()
     return value
@@ -80,14 +80,14 @@ def hours_exact(timeout: float = 60.0) -> dict[str, Any]:
 
 
 def alert_delay(timeout: float = 30.0) -> dict[str, Any]:
-    """How late attacks were seen: the longest delay of all stretches with an attack.
+    """How late attacks were detected: the longest delay of all stretches with an attack.
 
     Returns
     -------
     dict
-        ``attacks``, and of the one seen last: ``requests`` since its first adversarial one,
-        ``adversarial`` ones among them, ``seconds`` by the clock; 0 without an attack, "never"
-        where one was not seen.
+        ``attacks``, and for the one detected latest: ``requests`` since its first adversarial one,
+        ``adversarial`` ones among them, ``seconds`` by the clock; 0 without an attack, "never" if
+        one was not detected.
     """
     system = running()
 
@@ -104,13 +104,13 @@ def alert_delay(timeout: float = 30.0) -> dict[str, Any]:
 
 
 def copier_delay(timeout: float = 30.0) -> dict[str, Any]:
-    """How late the client who copies the classifier was named.
+    """How late an alert named the client that copies the classifier.
 
     Returns
     -------
     dict
-        ``queries`` of his up to the alert, 0 without a copier, "never" if he was not named; and
-        ``others``: how many alerts there were about other clients.
+        ``queries`` of the copier up to the alert, 0 without a copier, "never" without an alert;
+        and ``others``: number of alerts about other clients.
     """
     system = running()
     return _patiently(
@@ -121,18 +121,18 @@ def copier_delay(timeout: float = 30.0) -> dict[str, Any]:
 
 
 def alerts_raised() -> int:
-    """How many alerts there were about windows of requests."""
+    """Number of alerts about windows of requests."""
     return len(fired(running().seen().outputs))
 
 
 def false_alerts_raised() -> int:
-    """How many alerts there were whose window held benign requests only."""
+    """Number of alerts whose window held only benign requests."""
     system = running()
     return len(false_alerts(system.seen(), system.truth(), system.baseline.longest_window))
 
 
 def pattern_named() -> str:
-    """How the alerts name what they saw: adversarial, drift, both, or none without an alert."""
+    """The pattern that the alerts report: adversarial, drift, both, or none without an alert."""
     names = {alert["pattern"] for alert in fired(running().seen().outputs)}
     return names.pop() if len(names) == 1 else "both" if names else "none"
 
@@ -144,9 +144,9 @@ def flagged_requests() -> dict[str, Any]:
 
 
 def detection_rates() -> dict[str, float]:
-    """Highest rate of hours without an attack (``benign``), lowest with one (``attacked``).
+    """Highest rate of the hours without an attack (``benign``), lowest with one (``attacked``).
 
-    Without such an hour they are 0 and 1.
+    Without such hours they are 0 and 1.
     """
     rows = _hours()
     benign = [row["detection_rate"] or 0.0 for row in rows if not row["adversarial"]]
@@ -155,12 +155,12 @@ def detection_rates() -> dict[str, float]:
 
 
 def contamination_error() -> dict[str, float]:
-    """How far the estimated contamination of an hour is from the attacked share, at most.
+    """Largest error of the estimated contamination of an hour.
 
     Returns
     -------
     dict
-        ``error``, and ``bound_exceeds``: by how much the lower bound is above the truth, at most.
+        ``error``, and ``bound_exceeds``: the most by which a lower bound is above the truth.
     """
     errors, above = [0.0], [0.0]
     for row in _hours():
@@ -176,12 +176,12 @@ def _hours() -> list[dict[str, Any]]:
 
 
 def lag() -> int:
-    """Messages that no worker has committed."""
+    """Number of messages that are not committed."""
     return messages_behind(running().settings)
 
 
 def caught_up(timeout: float = 60.0) -> dict[str, Any]:
-    """How long after the latest fault the workers had caught up.
+    """How long the workers took to catch up after the latest fault.
 
     Returns
     -------
@@ -208,12 +208,12 @@ def refused_messages() -> int:
 
 
 def poison_accepted() -> int:
-    """How many poisoned sources of baselines were fitted on."""
+    """Number of poisoned sources that a baseline was fitted on."""
     return sum(not fitting["refused"] for fitting in running().fittings)
 
 
 def inference_latency() -> dict[str, float]:
-    """Of the latest stretch: ``median`` and ``p99`` of a batch of 64, capture included, in ms."""
+    """``median`` and ``p99`` of a batch of 64 in the latest stretch, capture included, in ms."""
     played = running().played
     latency: dict[str, float] = played[-1]["latency_ms"] if played else {"median": 0.0, "p99": 0.0}
     return latency

@@ -1,7 +1,8 @@
-"""Actions of experiments: traffic, faults, and a poisoned source of a baseline.
+"""Actions of experiments: send traffic, break something, or poison the source of a baseline.
 
-Traffic waits for its end; with ``background: true`` in the experiment what follows happens
-meanwhile. Each stretch of traffic begins at the next full hour of event time.
+An action that sends traffic returns when all of it is sent; with ``background: true`` in the
+experiment, the next activities run meanwhile. Each stretch of traffic begins at the next full hour
+of event time.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from latentwatch.chaos.experiment.errors import ExperimentError
 from latentwatch.chaos.experiment.material import capture_arguments, fit_arguments, run_to_the_end
 from latentwatch.chaos.experiment.system import System, running
+from latentwatch.chaos.traffic.errors import ExperimentError
 from latentwatch.stream.processes.child import Child
 
 __all__ = [
@@ -57,15 +58,15 @@ def send_traffic(
     ----------
     requests : int
     seconds : float
-        Of event time that they spread over.
+        Event time that they spread over.
     run_seconds : float
-        How long it shall take by the clock; 0 is as fast as it goes.
+        Wall-clock time to take; 0 is as fast as possible.
     dropped, late : float
-        Share of the messages that get lost, and of those that come after all others.
+        Share of the messages that are lost, and of those that arrive after all others.
     skew_seconds : float
-        By which the clock of the sending service is wrong.
+        Error of the sending service's clock.
     shard : str, optional
-        Third part of the message key, for a partition of its own.
+        Third part of the message key, for a separate partition.
     """
     options = {
         "requests": requests, "run_seconds": run_seconds, "dropped": dropped, "late": late,
@@ -84,20 +85,21 @@ def send_attack(
     seconds: float = 3600.0,
     run_seconds: float = 0.0,
 ) -> Played:
-    """Send an attack beside benign requests; return what was played.
+    """Send an attack mixed with benign requests; return what was played.
 
     Parameters
     ----------
     method : str
         pgd, pgd_targeted, fgsm, deepfool, carlini_l2, square or patch, on any classifier;
-        extraction, whose queries come from one client, the copier, beside those of honest ones;
-        feature_match and adaptive_... on the traffic signs alone.
+        extraction, whose queries all come from one client, the copier, among honest clients;
+        feature_match and adaptive_... only on the traffic signs.
     share : float
-        Of adversarial requests between `begin` and `until`, parts of the stretch from 0 to 1.
+        Share of adversarial requests between `begin` and `until`, positions in the stretch from
+        0 to 1.
     requests : int
-        In all.
+        Total, benign ones included.
     strength : float, optional
-        In the unit of the method; its usual strength by default.
+        In the unit of the method; by default its usual strength.
     seconds, run_seconds : float
         As in `send_traffic`.
     """
@@ -118,28 +120,28 @@ def send_drift(
     seconds: float = 3600.0,
     run_seconds: float = 0.0,
 ) -> Played:
-    """Send worn inputs: noise, blur, brightness, fog or rotation at a strength of 1 to 3."""
+    """Send drifted inputs: noise, blur, brightness, fog or rotation at a strength of 1 to 3."""
     options = _bad(f"drift_{kind}", share, requests, strength, begin, until, run_seconds)
     return running().play(f"drift_{kind}", seconds, options)
 
 
 def shift_classes(favoured: int, favour: float, requests: int, seconds: float = 3600.0) -> Played:
-    """Send benign requests of which a share `favour` shows one class."""
+    """Send benign requests, a share `favour` of them of one class."""
     options = {"requests": requests, "favoured": favoured, "favour": favour}
     return running().play("classes", seconds, options)
 
 
 def wait_for_requests(requests: int, timeout: float = 180.0) -> float:
-    """Wait until so many requests were sent since the warm-up; return the seconds it took.
+    """Wait until `requests` were sent since the warm-up; return the seconds it took.
 
-    For what is to happen in the midst of traffic that goes on in the background.
+    For activities that must happen in the middle of traffic that is sent in the background.
     """
     system, begun = running(), time.monotonic()
     while (sent := system.sent()) < requests:
         if time.monotonic() - begun > timeout:
             raise ExperimentError(
-                f"{sent} of {requests} requests were sent within {timeout:g} s: send traffic with "
-                "background: true before, and as much as that"
+                f"only {sent} of {requests} requests were sent within {timeout:g} s: before this "
+                "activity, send at least that many with background: true"
             )
         time.sleep(LOOK_SECONDS)
     return round(time.monotonic() - begun, 1)
@@ -164,65 +166,59 @@ def _bad(
 def replay_recording(url: str, speed: str = "max") -> int:
     """Replay a recording into the topics of the experiment; return how many requests of its model.
 
-    They keep their event times and count in their hours; what they are nobody knows, so that an
-    alert among them is no false one, and none is waited for.
+    They keep their event times and count in their hours. Whether they are benign is unknown: an
+    alert among them is neither expected nor false.
     """
     system = running()
-    code, said = _run(system, "replay", ["replay", url, f"--speed={speed}"])
+    code, tail = _run(system, "replay", ["replay", url, f"--speed={speed}"])
     if code:
-        raise ExperimentError(f"the replay ended with exit code {code}:\n{said}")
+        raise ExperimentError(f"the replay ended with exit code {code}:\n{tail}")
     return system.note_replayed(url)
 
 
 def _run(system: System, name: str, command: list[str]) -> tuple[int, str]:
     """Run a command of latentwatch to its end; return its exit code and the end of its log."""
-    child = Child(
-        ["-m", "latentwatch", *command],
-        system.folder / f"{name}.log",
-        system.settings.environment(),
-    )
-    try:
-        return child.wait(), child.said()
-    finally:
-        child.stop()
+    log = system.folder / f"{name}.log"
+    with Child.of_latentwatch(command, log, system.settings.environment()) as child:
+        return child.wait(), child.tail()
 
 
 def kill_worker(number: int = 0) -> None:
-    """Kill a worker (SIGKILL); workers are numbered from 0 in the order of their start."""
+    """Kill a worker (SIGKILL); workers are numbered from 0 in the order they were started."""
     system = running()
     system.worker(number).kill()
     system.note_fault()
 
 
 def pause_worker(number: int = 0) -> None:
-    """Stop a worker where it stands (SIGSTOP)."""
+    """Suspend a worker (SIGSTOP)."""
     system = running()
     system.worker(number).pause()
     system.note_fault()
 
 
 def resume_worker(number: int = 0) -> None:
-    """Let a paused worker go on."""
+    """Resume a paused worker (SIGCONT)."""
     system = running()
     system.worker(number).resume()
     system.note_fault()
 
 
 def resume_workers() -> None:
-    """Let all workers go on; harmless where none is paused."""
+    """Resume all workers; harmless if none is paused."""
     for worker in running().workers:
         worker.resume()
 
 
 def add_worker() -> int:
-    """Start one worker more; return its number."""
+    """Start another worker; return its number."""
     system = running()
     system.add_worker()
     return len(system.workers) - 1
 
 
 def kill_broker() -> None:
-    """Kill the experiment's own broker (SIGKILL); its data stay."""
+    """Kill the experiment's own broker (SIGKILL); its data are kept."""
     system = running()
     system.own_broker().kill()
     system.note_fault()
@@ -238,14 +234,15 @@ def restart_broker() -> None:
 def fit_poisoned_baseline(
     method: str, share: float, rows: int = 4000, strength: float | None = None
 ) -> dict[str, Any]:
-    """Fit a baseline on rows of which a share was attacked; the system goes on with its own.
+    """Fit a baseline on rows of which a share was attacked; the system keeps its own baseline.
 
     Returns
     -------
     dict
-        ``refused``: whether no baseline was fitted; ``findings`` of the screening, each with its
-        ``kind``, ``severity``, ``sentence`` and number of ``rows``; ``poison``, the rows attacked;
-        ``poison_named``, how many of those that are named were.
+        ``refused``: whether the fit was refused; ``findings`` of the screening, each with its
+        ``kind``, ``severity``, ``sentence`` and number of ``rows``; ``poison``: how many rows were
+        attacked; ``named``: how many rows the screening names; ``poison_named``: how many of those
+        were attacked.
     """
     system = running()
     folder = system.folder / "poisoned"
@@ -268,18 +265,15 @@ def _fit_screened(
     source, findings = folder / "source.npz", folder / FINDINGS
     run_to_the_end("capture", [*capture_arguments(plan, source), *poison], folder)
     fit = [*fit_arguments(plan, source, folder / "baselines"), f"--findings={findings}"]
-    fitting = Child(fit, folder / "fit.log")
-    try:
+    with Child(fit, folder / "fit.log") as fitting:
         code = fitting.wait()
-    finally:
-        fitting.stop()
     if not findings.exists():
-        raise ExperimentError(f"the fit ended with exit code {code}:\n{fitting.said()}")
-    return {"refused": bool(code), "poison": bad, **_told(findings, rows - bad)}
+        raise ExperimentError(f"the fit ended with exit code {code}:\n{fitting.tail()}")
+    return {"refused": bool(code), "poison": bad, **_screened(findings, rows - bad)}
 
 
-def _told(findings: Path, first_bad: int) -> dict[str, Any]:
-    """The findings, and how many of the rows that they name were attacked: those come last."""
+def _screened(findings: Path, first_bad: int) -> dict[str, Any]:
+    """The findings, and how many of the rows they name were attacked; those come last."""
     found = orjson.loads(findings.read_bytes())["findings"]
     named = {row for one in found if one["kind"] == "poisoned" for row in one["rows"]}
     return {

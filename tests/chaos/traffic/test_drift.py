@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentwatch.chaos.traffic.corruptions import STRENGTHS, corrupt
+from latentwatch.chaos.traffic.drift import STRENGTHS, corrupt
 from latentwatch.lab.signs.drawing import draw_signs
 
 KINDS = list(STRENGTHS)
