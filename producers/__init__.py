@@ -1,6 +1,6 @@
-"""What runs beside a model: capture its activations, publish them, read and write the messages.
+"""What runs inside an inference service: capture activations, publish them to Kafka.
 
-A service watches its own model in ten lines::
+Capture and publishing in ten lines::
 
     from latentwatch.producers import BackgroundPublisher, capture
 
@@ -13,8 +13,9 @@ A service watches its own model in ten lines::
             predicted = logits.argmax(1).cpu().numpy()
             publisher.publish(activations.read(), predicted, request_ids=request_ids)
 
-Neither torch nor aiokafka is imported before it is used, so reading and writing messages takes
-numpy and orjson only.
+torch and aiokafka are imported on first use, so reading and writing messages needs only numpy and
+orjson. `latentwatch.producers.prometheus` has the metrics of a publisher; it is never imported
+from here, because it needs the extra ``metrics``.
 """
 
 from importlib import import_module

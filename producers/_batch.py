@@ -1,4 +1,4 @@
-"""The values of the wire format: a batch, a message, the limits, the fixed words."""
+"""The types of the wire format: a batch, a message, the limits, the fixed names."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a message may hold at most. Checked by `encode` and `decode` alike.
+    """The size limits of a message. Both `encode` and `decode` check them.
 
     ==================  =========  ==========================================================
     field               default    bounds
@@ -61,7 +61,7 @@ class Limits:
     ``ref_length``      2048       characters of an input reference, and of ``ce_source``
     ``name_length``     128        characters of a model, version, shard or layer name
     ``earliest_ns``     2000       event times before this are refused (ns since 1970, UTC)
-    ``latest_ns``       2200       event times from this on are refused (ns since 1970, UTC)
+    ``latest_ns``       2200       event times at or after this are refused (ns since 1970, UTC)
     ==================  =========  ==========================================================
     """
 
@@ -89,17 +89,17 @@ class Message(NamedTuple):
 
 
 class Traces(NamedTuple):
-    """What a batch says of its rows' traces: one for all, or one for each."""
+    """The trace parents of a batch: one for all rows, or one per row."""
 
     traceparent: str | None
     traceparents: list[str | None] | None
 
 
 def traces_of(rows: Sequence[str | None]) -> Traces:
-    """The shortest way to say the trace parents of rows.
+    """The shortest encoding of the trace parents of rows.
 
-    Where they differ, the first stands for the message as well: readers that do not know of the
-    rows' own find that one.
+    If they differ, the first one also becomes that of the message, for readers that do not know
+    ``ce_traceparents``.
     """
     different = dict.fromkeys(rows)
     first = next((text for text in different if text is not None), None)
@@ -108,37 +108,37 @@ def traces_of(rows: Sequence[str | None]) -> Traces:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ActivationBatch:
-    """A micro-batch of requests to one model version: what one message carries.
+    """A micro-batch of requests to one model version: the content of one message.
 
     Parameters
     ----------
     model, version : str
-        Letters, digits, ``.``, ``_``, ``-``; the first character no ``.`` or ``-``.
+        Letters, digits, ``.``, ``_``, ``-``; the first character is not ``.`` or ``-``.
     activations : mapping of str to array [B, d]
         One array per layer: float32, float16, or uint16 holding bfloat16 bits (then the layer
         is named in `bfloat16`). Names as for models; ``predicted_class`` and ``event_time_ns``
-        are taken.
+        are reserved.
     predicted : int32 array [B]
-        Predicted class of each request, from 0.
+        Predicted class of each request, counted from 0.
     event_time_ns : int64 array [B]
         When each request happened, nanoseconds since 1970-01-01 UTC.
     request_ids : sequence of str, B of them
-        Non-empty and different within the batch.
+        Non-empty and unique within the batch.
     source : str
         The inference service, a URI reference (``ce_source``).
     input_refs : sequence of str or None, B of them, optional
         Links to the stored inputs.
     clients : sequence of str or None, B of them, optional
-        Who sent each request; a pseudonym will do.
+        The client that sent each request; a pseudonym is enough.
     event_id : str, optional
         Unique per message (``ce_id``); a random UUID by default.
     time : str, optional
-        When the message was made, RFC 3339 (``ce_time``); now by default.
+        When the message was created, RFC 3339 (``ce_time``); now by default.
     traceparent : str, optional
-        W3C trace parent of all rows or, where `traceparents` is given, of the message
+        W3C trace parent of all rows or, if `traceparents` is given, of the message
         (``ce_traceparent``).
     traceparents : sequence of str or None, B of them, optional
-        W3C trace parent of each row, where they differ (``ce_traceparents``).
+        W3C trace parent of each row, if they differ (``ce_traceparents``).
     shard : str, optional
         Third part of the key, to spread a hot model over partitions.
     bfloat16 : frozenset of str, optional
@@ -146,9 +146,9 @@ class ActivationBatch:
 
     Notes
     -----
-    Construction checks nothing; `encode` does. What `decode` returns is checked, and its arrays
+    Construction checks nothing; `encode` does. A batch from `decode` has been checked. Its arrays
     are read-only views into the message's bytes, little-endian and possibly unaligned: numpy
-    handles that, `torch.from_numpy` wants a copy first.
+    handles that, `torch.from_numpy` needs a copy first.
     """
 
     model: str
@@ -168,7 +168,7 @@ class ActivationBatch:
     bfloat16: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
-        """Rows, that is requests, in the batch."""
+        """Number of rows (requests) in the batch."""
         return len(self.request_ids)
 
     def __repr__(self) -> str:
@@ -177,7 +177,7 @@ class ActivationBatch:
 
     @property
     def row_traceparents(self) -> Sequence[str | None]:
-        """W3C trace parent of each row, None where there is none."""
+        """W3C trace parent of each row, or None."""
         if self.traceparents is not None:
             return self.traceparents
         return [self.traceparent] * len(self)

@@ -1,4 +1,4 @@
-"""The bounded buffer between inference and the broker, and the books it keeps."""
+"""The bounded buffer between inference and the broker, and its counters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentwatch.producers._rows import Rows, join
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What became of everything published so far. A snapshot: all figures of one moment.
+    """How many rows and messages were published, by outcome; a consistent snapshot.
 
     Rows balance at any time:
     ``published == sent + dropped + failed + sampled_out + queued``.
@@ -43,10 +43,10 @@ class Counters:
 
 
 class RowBuffer:
-    """Rows waiting to be sent, at most `capacity` of them, and the counters. Thread-safe.
+    """A thread-safe queue of at most `capacity` rows, with the counters.
 
-    Rows count against the capacity until the broker has answered for them, so memory is bounded
-    however slow the broker is.
+    Rows count against the capacity until the broker has acknowledged or refused them, so memory is
+    bounded however slow the broker is.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -59,16 +59,16 @@ class RowBuffer:
 
     @property
     def counters(self) -> Counters:
-        """All counters of one moment."""
+        """A consistent snapshot of all counters."""
         return self._counters
 
     @property
     def waiting(self) -> int:
-        """Rows that no message has taken yet."""
+        """Rows that are not in a message yet."""
         return self._waiting
 
     def add(self, chunks: list[Rows], *, sampled_out: int = 0) -> bool:
-        """Take in the chunks of one call, all or none; False if they do not fit."""
+        """Add the chunks of one call, all or none; False if they do not fit."""
         rows = sum(map(len, chunks))
         with self._lock:
             fits = not self._closed and self._counters.queued + rows <= self._capacity
@@ -84,19 +84,19 @@ class RowBuffer:
         return fits
 
     def refuse(self, rows: int) -> None:
-        """Count rows that never were fit to be queued."""
+        """Count rows as failed that were never queued."""
         with self._lock:
             self._count(published=rows, failed=rows)
 
     def take(self, max_rows: int, max_values: int) -> Rows | None:
-        """The oldest rows that fit into one message; None if nothing waits.
+        """Remove and return the oldest rows that fit into one message; None if the queue is empty.
 
         Parameters
         ----------
         max_rows : int
-            Rows of a message at most.
+            Most rows in a message.
         max_values : int
-            Activation values of a message at most; one row is taken even if it has more.
+            Most activation values in a message; one row is taken even if it has more.
         """
         with self._lock:
             if not self._chunks:
@@ -107,7 +107,7 @@ class RowBuffer:
         return join(parts)
 
     def settle(self, rows: int, *, sent: bool) -> None:
-        """Book the end of a message: acknowledged, or given up."""
+        """Count the rows of a message as sent, or as failed."""
         with self._lock:
             self._count(
                 queued=-rows,
@@ -118,7 +118,7 @@ class RowBuffer:
             )
 
     def fail(self, rows: int) -> None:
-        """Book queued rows that cannot be sent, while the rest of their message can."""
+        """Count queued rows as failed while the rest of their message is sent."""
         with self._lock:
             self._count(queued=-rows, failed=rows)
 
@@ -128,7 +128,7 @@ class RowBuffer:
             self._closed = True
 
     def discard(self) -> None:
-        """Drop what still waits."""
+        """Drop all rows that are still queued."""
         with self._lock:
             self._count(queued=-self._waiting, dropped=self._waiting)
             self._chunks.clear()

@@ -1,7 +1,7 @@
-"""The rules that encoder and decoder share. Every check raises `WireError` with its reason.
+"""The validation rules that encoder and decoder share; each raises `WireError` with its reason.
 
-Text from outside is quoted only in part, and never through `repr` of a container: the detail of
-a refusal ends up in logs and dead letters, and nested containers can exhaust the stack.
+Untrusted text is quoted only in part, and never through `repr` of a container: the detail ends up
+in logs and dead letters, and nested containers can exhaust the stack.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from latentwatch.producers._batch import EVENT_TIME, PREDICTED, Limits
 from latentwatch.producers._floats import all_finite
 from latentwatch.producers.errors import Reason, WireError
 
-# The first character keeps out "..", hidden files and things that look like command options:
-# the names become parts of file paths and object keys downstream.
+# The rule for the first character excludes "..", hidden files and anything that looks like a
+# command option: names become parts of file paths and object keys downstream.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 # CloudEvents 1.0, "String": no control characters, no surrogates.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -34,7 +34,7 @@ _TRACEPARENT = re.compile(
 
 
 def show(value: object) -> str:
-    """Quote an untrusted value shortly: strings and scalars in part, anything else by its type."""
+    """Quote an untrusted value briefly: strings truncated, containers by their type alone."""
     if isinstance(value, str):
         return repr(value[:60]) + ("..." if len(value) > 60 else "")
     if value is None or isinstance(value, (bool, int, float)):
@@ -43,26 +43,26 @@ def show(value: object) -> str:
 
 
 def check_name(what: str, name: object, limits: Limits) -> None:
-    """Refuse a name that is not made of letters, digits, ``.``, ``_`` and ``-``."""
+    """Refuse a name with characters other than letters, digits, ``.``, ``_`` and ``-``."""
     if not isinstance(name, str) or len(name) > limits.name_length or _NAME.fullmatch(name) is None:
         raise WireError(
             Reason.BAD_NAME,
             f"{what} {show(name)}: use 1 to {limits.name_length} letters, digits, '.', '_' or '-', "
-            "the first a letter, a digit or '_'",
+            "starting with a letter, a digit or '_'",
         )
 
 
 def check_text(what: str, text: object, limit: int) -> None:
-    """Refuse what is not a CloudEvents string of 1 to `limit` characters."""
+    """Refuse anything but a CloudEvents string of 1 to `limit` characters."""
     if not isinstance(text, str) or not 0 < len(text) <= limit or _FORBIDDEN.search(text):
         raise WireError(
             Reason.BAD_HEADER,
-            f"{what} {show(text)}: use 1 to {limit} characters, none of them a control character",
+            f"{what} {show(text)}: use 1 to {limit} characters without control characters",
         )
 
 
 def check_time(time: str) -> None:
-    """Refuse what is not an RFC 3339 time with an offset (leap seconds are refused as well)."""
+    """Refuse anything but an RFC 3339 time with an offset; leap seconds are refused as well."""
     try:
         if _RFC3339.fullmatch(time) is None:
             raise ValueError
@@ -79,7 +79,7 @@ def is_traceparent(text: str) -> bool:
 
 
 def check_traceparent(traceparent: str | None) -> None:
-    """Refuse what is neither None nor a W3C trace parent."""
+    """Refuse anything but None or a W3C trace parent."""
     if traceparent is not None and (
         not isinstance(traceparent, str) or not is_traceparent(traceparent)
     ):
@@ -91,7 +91,7 @@ def check_traceparent(traceparent: str | None) -> None:
 
 
 def check_traceparents(traceparents: object, rows: int) -> None:
-    """Refuse anything but None, or `rows` of W3C trace parents or None."""
+    """Refuse anything but None, or a sequence of `rows` W3C trace parents or None."""
     if traceparents is None:
         return
     if (
@@ -101,17 +101,17 @@ def check_traceparents(traceparents: object, rows: int) -> None:
     ):
         raise WireError(
             Reason.BAD_TRACEPARENT,
-            f"traceparents: give {rows} strings or nothing, one for each row, or none",
+            f"traceparents: give {rows} strings or nulls, one per row, or leave it out",
         )
     for text in dict.fromkeys(traceparents):
         check_traceparent(text)
 
 
 def check_layer_name(name: object, limits: Limits) -> None:
-    """Refuse a layer name that is malformed or taken by another output."""
+    """Refuse a layer name that is malformed or reserved for another output."""
     check_name("layer", name, limits)
     if name in (PREDICTED, EVENT_TIME):
-        raise WireError(Reason.BAD_OUTPUT, f"layer name {name} is taken: rename the layer")
+        raise WireError(Reason.BAD_OUTPUT, f"layer name {name} is reserved: rename the layer")
 
 
 def check_extent(what: str, count: int, limit: int) -> None:
@@ -126,7 +126,7 @@ def check_finite(name: str, array: NDArray[Any], *, bfloat16: bool) -> None:
     """Refuse a layer with NaN or infinity."""
     if not all_finite(array, bfloat16=bfloat16):
         raise WireError(
-            Reason.NOT_FINITE, f"layer {name} holds NaN or infinity: leave such rows out"
+            Reason.NOT_FINITE, f"layer {name} contains NaN or infinity: leave such rows out"
         )
 
 
@@ -138,7 +138,7 @@ def check_predicted(predicted: NDArray[Any]) -> None:
 
 
 def check_event_times(event_time_ns: NDArray[np.int64], limits: Limits) -> None:
-    """Refuse event times outside the plausible range; seconds or milliseconds are caught here."""
+    """Refuse event times outside the plausible range, such as seconds or milliseconds."""
     earliest, latest = int(event_time_ns.min()), int(event_time_ns.max())
     if earliest < limits.earliest_ns or latest >= limits.latest_ns:
         wrong = earliest if earliest < limits.earliest_ns else latest
@@ -150,12 +150,14 @@ def check_event_times(event_time_ns: NDArray[np.int64], limits: Limits) -> None:
 
 
 def check_request_ids(ids: object, rows: int, limits: Limits) -> None:
-    """Refuse anything but `rows` different, non-empty strings."""
+    """Refuse anything but `rows` distinct, non-empty strings."""
     if not _is_sequence(ids) or len(ids) != rows or set(map(type, ids)) != {str}:
-        raise WireError(Reason.BAD_IDS, f"request_ids: give {rows} strings, one for each row")
+        raise WireError(Reason.BAD_IDS, f"request_ids: give {rows} strings, one per row")
     unique = set(ids)
     if len(unique) != rows:
-        raise WireError(Reason.BAD_IDS, "request_ids: two rows have the same id")
+        raise WireError(
+            Reason.BAD_IDS, "request_ids: two rows have the same id; give each row its own"
+        )
     if "" in unique or max(map(len, unique)) > limits.id_length:
         raise WireError(
             Reason.BAD_IDS, f"request_ids: use 1 to {limits.id_length} characters for each"
@@ -163,12 +165,12 @@ def check_request_ids(ids: object, rows: int, limits: Limits) -> None:
 
 
 def check_input_refs(refs: object, rows: int, limits: Limits) -> None:
-    """Refuse anything but None, or `rows` of strings or None."""
+    """Refuse anything but None, or a sequence of `rows` strings or None."""
     _check_texts("input_refs", refs, rows, range(limits.ref_length + 1), Reason.BAD_REFS)
 
 
 def check_clients(clients: object, rows: int, limits: Limits) -> None:
-    """Refuse anything but None, or `rows` of non-empty strings or None."""
+    """Refuse anything but None, or a sequence of `rows` non-empty strings or None."""
     _check_texts("clients", clients, rows, range(1, limits.id_length + 1), Reason.BAD_CLIENTS)
 
 
@@ -180,7 +182,9 @@ def _check_texts(what: str, texts: object, rows: int, lengths: range, reason: Re
         or len(texts) != rows
         or not set(map(type, texts)) <= {str, type(None)}
     ):
-        raise WireError(reason, f"{what}: give {rows} strings or nulls, one for each row, or none")
+        raise WireError(
+            reason, f"{what}: give {rows} strings or nulls, one per row, or leave it out"
+        )
     if any(len(text) not in lengths for text in texts if text is not None):
         raise WireError(reason, f"{what}: use {lengths[0]} to {lengths[-1]} characters for each")
 
@@ -199,7 +203,7 @@ def check_attributes(
     traceparent: str | None,
     limits: Limits,
 ) -> None:
-    """Refuse model and version names or CloudEvents attributes that are not sound."""
+    """Refuse invalid model or version names and CloudEvents attributes."""
     check_name("model", model, limits)
     check_name("version", version, limits)
     check_text("source", source, limits.ref_length)

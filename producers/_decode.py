@@ -1,4 +1,4 @@
-"""From a Kafka message to an `ActivationBatch`: no copy of tensor data, no trust."""
+"""Decode a Kafka message into an `ActivationBatch`; trusts nothing and copies no tensor data."""
 
 from __future__ import annotations
 
@@ -51,20 +51,19 @@ def decode(
     key: bytes | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> ActivationBatch:
-    """Check one Kafka message and view it as a batch.
+    """Validate one Kafka message and return it as a batch.
 
     Parameters
     ----------
     value : bytes
         The message value. None (a tombstone) is refused like any other bad message.
     headers : iterable of (str, bytes), or mapping
-        The message headers. Headers that the format does not know are ignored; double ones are
-        refused.
+        The message headers. Unknown headers are ignored; a header that occurs twice is refused.
     key : bytes, optional
         The message key. If given it must be ``model/version`` or ``model/version/shard`` and
         agree with the headers.
     limits : Limits, optional
-        What a message may hold at most.
+        The size limits of a message.
 
     Returns
     -------
@@ -75,7 +74,7 @@ def decode(
     Raises
     ------
     WireError
-        For every message that is not valid, and nothing else.
+        The message is invalid. No other exception is raised, whatever the bytes.
     """
     table = header_table(headers)
     attributes = _attributes(table, limits)
@@ -108,7 +107,7 @@ def decode(
 
 
 def header_table(headers: Headers) -> dict[str, bytes | None]:
-    """Headers by name; double ones are refused."""
+    """Headers by name; a header that occurs twice is refused."""
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
     table = dict(pairs)
     if len(table) != len(pairs):
@@ -151,14 +150,16 @@ def _traceparents(table: dict[str, bytes | None]) -> list[str | None] | None:
 
 
 def header_text(table: dict[str, bytes | None], name: str, missing: Reason) -> str:
-    """A header that must be there, as text."""
+    """A required header, as text."""
     raw = table.get(name)
     if not isinstance(raw, bytes):
         raise WireError(missing, f"header {name} is missing: send it")
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise WireError(Reason.BAD_HEADER, f"header {name} is not UTF-8: encode it so") from None
+        raise WireError(
+            Reason.BAD_HEADER, f"header {name} is not UTF-8: encode it as UTF-8"
+        ) from None
 
 
 def _expect(table: dict[str, bytes | None], name: str, wanted: str, reason: Reason) -> None:
@@ -190,9 +191,9 @@ def _shard(key: bytes | None, attributes: _Attributes, limits: Limits) -> str | 
     if not isinstance(key, bytes) or not key.startswith(stem + b"/"):
         raise WireError(
             Reason.BAD_KEY,
-            "the key is not model/version or model/version/shard of the headers: make it so",
+            "the key does not match the headers: send model/version or model/version/shard",
         )
-    # Names are ASCII, so a byte that is not shows up as a character that no name may have.
+    # Names are ASCII: any other byte decodes to a character that names may not have.
     shard = key[len(stem) + 1 :].decode("latin-1")
     try:
         checks.check_name("shard", shard, limits)
@@ -205,7 +206,8 @@ def _tensors(value: bytes, start: int, outputs: list[Output]) -> dict[str, NDArr
     expected = start + sum(output.size for output in outputs)
     if len(value) != expected:
         raise WireError(
-            Reason.BAD_LENGTH, f"the value has {len(value)} bytes, its header accounts {expected}"
+            Reason.BAD_LENGTH,
+            f"the value has {len(value)} bytes, but its header describes {expected}",
         )
     arrays: dict[str, NDArray[Any]] = {}
     for name, dtype, bfloat16, shape, size in outputs:

@@ -1,4 +1,4 @@
-"""From an `ActivationBatch` to a Kafka message."""
+"""Encode an `ActivationBatch` as a Kafka message."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def encode(
     Parameters
     ----------
     batch : ActivationBatch
-        What to send.
+        The batch to send.
     datatype : 'FP32', 'FP16' or 'BF16', optional
         Data type of every layer on the wire; by default each layer keeps its own. Narrowing
-        rounds to nearest and saturates at the largest finite value, it never overflows.
+        rounds to nearest and saturates at the largest finite value; it never overflows.
     limits : Limits, optional
-        What a message may hold at most.
+        The size limits of a message.
 
     Returns
     -------
@@ -99,11 +99,11 @@ def _check(batch: ActivationBatch, limits: Limits) -> None:
 def _vector(
     name: str, array: NDArray[Any], dtype: np.dtype[Any], rows: int
 ) -> NDArray[np.signedinteger[Any]]:
-    """The array in wire form, if it is one integer of the right width for each row."""
+    """The array in wire form; refused unless it has one integer of the right type per row."""
     if not isinstance(array, np.ndarray) or array.dtype.newbyteorder("<") != dtype:
         raise EncodeError(f"{name}: give a numpy array of {dtype.name}")
     if array.shape != (rows,):
-        raise EncodeError(f"{name}: shape {array.shape}, but there are {rows} request ids")
+        raise EncodeError(f"{name} has shape {array.shape}: give one value per request id, {rows}")
     return np.ascontiguousarray(array, dtype)
 
 
@@ -115,7 +115,9 @@ def _layer(
     array = batch.activations[name]
     own = _own_datatype(name, array, bfloat16=name in batch.bfloat16)
     if array.ndim != 2 or len(array) != len(batch):
-        raise EncodeError(f"layer {name}: shape {array.shape}, use [{len(batch)} rows, dimension]")
+        raise EncodeError(
+            f"layer {name} has shape {array.shape}: use [{len(batch)} rows, dimension]"
+        )
     checks.check_extent(f"dimensions of layer {name}", array.shape[1], limits.dimension)
     plain = np.ascontiguousarray(array, LAYER_DTYPES[own])
     checks.check_finite(name, plain, bfloat16=own == "BF16")
@@ -183,9 +185,9 @@ def _json_header(batch: ActivationBatch, tensors: list[tuple[str, str, NDArray[A
         text = orjson.dumps({"outputs": outputs, "parameters": parameters})
     except TypeError as error:
         raise EncodeError(
-            f"request_ids, input_refs or clients are not Unicode text: {error}"
+            f"request_ids, input_refs or clients are not valid Unicode text: {error}"
         ) from None
-    # White space after the JSON is still JSON, so other readers of the protocol need not know.
+    # JSON may end with white space, so other readers of the protocol are not affected.
     return text + b" " * (-len(text) % _ALIGNMENT)
 
 

@@ -1,4 +1,4 @@
-"""The forward hooks behind `latentwatch.producers.capture`."""
+"""The torch forward hooks behind `latentwatch.producers.capture`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NAMES_SHOWN = 40
 
 
 class _Pass(threading.local):
-    """What the latest forward pass of this thread left."""
+    """The rows captured, or the fault, of this thread's latest forward pass."""
 
     def __init__(self) -> None:
         self.rows: dict[str, torch.Tensor] = {}
@@ -52,12 +52,12 @@ class _Pass(threading.local):
 
 
 class Activations:
-    """The captured activations of a model; made by `latentwatch.producers.capture`.
+    """The captured activations of a model; created by `latentwatch.producers.capture`.
 
     Attributes
     ----------
     names : tuple of str
-        The modules that are captured, in the model's order.
+        The captured modules, in the model's order.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Activations:
         return f"<Activations of {', '.join(self.names)}>"
 
     def remove(self) -> None:
-        """Take the hooks off the model; what was captured can still be read."""
+        """Remove the hooks from the model; captured rows can still be read."""
         for handle in self._handles:
             handle.remove()
 
@@ -91,7 +91,7 @@ class Activations:
         Raises
         ------
         CaptureError
-            Nothing ran, a module did not run, rows differ, or a reduction failed.
+            Nothing ran, a module did not run, row counts differ, or a reduction failed.
         """
         rows, fault = self._pass.rows, self._pass.fault
         self._pass.clear()
@@ -125,7 +125,7 @@ class Activations:
                 "the whole batch along the first axis, or give a reducer"
             )
 
-    # Both hooks are closures: a bound method would make the hooked model impossible to deep-copy.
+    # Both hooks are closures: with bound methods the hooked model could not be deep-copied.
 
     def _begin(self) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -137,7 +137,7 @@ class Activations:
         self, name: str, *, channel_last: bool
     ) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            # Inference must not fail because of its observer, whatever the observer meets.
+            # No error in here may reach inference.
             try:
                 self._pass.rows[name] = self._reduce(name, output, channel_last)
             except Exception as error:
@@ -148,7 +148,7 @@ class Activations:
     def _reduce(self, name: str, output: Any, channel_last: bool) -> torch.Tensor:
         tensor = _first_tensor(output)
         if tensor is None:
-            raise CaptureError("the output holds no tensor")
+            raise CaptureError("the output contains no tensor")
         tensor = tensor.detach()
         if self._reducer is None:
             rows = _average_space(tensor, channel_last)
@@ -156,7 +156,7 @@ class Activations:
             rows = self._reducer(name, tensor).detach()
         if rows.ndim != 2:
             raise CaptureError(f"the reduced output has shape {tuple(rows.shape)}, not [B, d]")
-        # A copy even where nothing was reduced: a later in-place ReLU would write into the view.
+        # A copy even if nothing was reduced: a later in-place ReLU would write into the view.
         return rows.to(torch.float32, copy=True)
 
     def _remember(self, name: str, error: Exception) -> None:
@@ -187,13 +187,13 @@ def _matching(model: nn.Module, include_regex: str | re.Pattern[str]) -> dict[st
         shown = ", ".join(list(named)[:_NAMES_SHOWN]) or "none"
         more = f" and {len(named) - _NAMES_SHOWN} more" if len(named) > _NAMES_SHOWN else ""
         raise CaptureError(
-            f"no module matches {pattern.pattern!r}; the names to choose from: {shown}{more}"
+            f"no module matches {pattern.pattern!r}; names to choose from: {shown}{more}"
         )
     return matching
 
 
 def _channel_last(model: nn.Module, name: str) -> bool:
-    """Whether a module puts channels last, told by the operators in or nearest around it."""
+    """Whether a module puts channels last, judging by the operators inside or nearest to it."""
     parts = name.split(".")
     for depth in range(len(parts), -1, -1):
         members = list(model.get_submodule(".".join(parts[:depth])).modules())
@@ -205,7 +205,7 @@ def _channel_last(model: nn.Module, name: str) -> bool:
 
 
 def _average_space(tensor: torch.Tensor, channel_last: bool) -> torch.Tensor:
-    """Mean over all axes but batch and channel for 3 to 5 axes, else flattened; [B, d]."""
+    """Mean over all axes but batch and channel for 3 to 5 axes, otherwise flattened; [B, d]."""
     if 3 <= tensor.ndim <= 5:
         axes = range(1, tensor.ndim - 1) if channel_last else range(2, tensor.ndim)
         return tensor.mean(dim=tuple(axes), dtype=torch.float32)

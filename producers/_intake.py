@@ -1,4 +1,4 @@
-"""The side of a publisher that inference touches: settings, `publish`, counters."""
+"""The part of a publisher that inference calls: its constructor, `publish` and the counters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from numpy.typing import ArrayLike
 from latentwatch.producers._batch import FloatType
 from latentwatch.producers._buffer import Counters, RowBuffer
 from latentwatch.producers._rows import prepare, sample, split_duplicates
-from latentwatch.producers._sender import Sender
+from latentwatch.producers._sender import Sender, ThrottledLog
 from latentwatch.producers._settings import PublisherSettings
-from latentwatch.producers._throttle import ThrottledLog
 
 
 class Publisher:
-    """What both forms share: settings, buffer, `publish` and the counters."""
+    """The base of both publishers: settings, buffer, `publish` and the counters."""
 
     def __init__(
         self,
@@ -36,43 +35,43 @@ class Publisher:
         compression: str | None = "zstd",
         **kafka: Any,
     ) -> None:
-        """Check the settings; nothing is connected before ``start``.
+        """Check the settings; ``start`` connects.
 
         Parameters
         ----------
         bootstrap_servers : str or list of str
-            Where the Kafka brokers are, as in ``"kafka-1:9092,kafka-2:9092"``.
+            Addresses of the Kafka brokers, such as ``"kafka-1:9092,kafka-2:9092"``.
         model, version : str
-            What the activations come from; letters, digits, ``.``, ``_``, ``-``.
+            The model that is watched; letters, digits, ``.``, ``_``, ``-``.
         topic : str, optional
             Kafka topic.
         source : str, optional
-            The inference service, a URI reference; by default ``/`` and the host's name.
+            The inference service, a URI reference; by default ``/`` and the host name.
         datatype : 'FP16', 'FP32' or 'BF16', optional
             Data type on the wire. Narrowing saturates.
         sampling_rate : float, optional
             Share of the requests to publish, from 0 to 1, chosen by a hash of the request id: the
-            same request is in or out everywhere. Do not let clients choose the ids then, or they
-            can choose to stay out.
+            same request is in or out everywhere. Below 1, do not let clients choose the ids: they
+            could choose ids that are left out.
         max_rows : int, optional
-            Rows in one message at most, up to 1024; fewer if they would exceed the request size.
+            Most rows in one message, up to 1024; fewer if they would exceed the request size.
         linger_ms : float, optional
-            How long to wait for more rows before a message goes out that is not full, milliseconds.
+            How long to wait for more rows before sending a message that is not full, milliseconds.
         max_buffered_rows : int, optional
-            Rows that wait for the broker at most; beyond, ``publish`` drops.
+            Most rows in the buffer; ``publish`` drops rows beyond it.
         shard : str, optional
             Third part of the message key, to spread a hot model over partitions.
         compression : str or None, optional
-            ``zstd``, ``snappy``, ``lz4``, ``gzip`` or None. aiokafka packs lz4 at its highest
+            ``zstd``, ``snappy``, ``lz4``, ``gzip`` or None. aiokafka compresses lz4 at its highest
             level, which takes ten times as long as zstd and saves less.
         **kafka
-            Further options of `aiokafka.AIOKafkaProducer`, such as ``security_protocol``,
+            More options of `aiokafka.AIOKafkaProducer`, such as ``security_protocol``,
             ``ssl_context``, ``sasl_mechanism``, ``sasl_plain_username``, ``sasl_plain_password``.
 
         Raises
         ------
         PublisherError
-            A setting is out of range.
+            A setting is invalid.
         """
         self._settings = PublisherSettings(
             bootstrap_servers=bootstrap_servers,
@@ -99,7 +98,7 @@ class Publisher:
 
     @property
     def counters(self) -> Counters:
-        """What became of the rows published so far; a snapshot."""
+        """A snapshot of the counters: rows published so far, by outcome."""
         return self._buffer.counters
 
     def publish(
@@ -113,36 +112,36 @@ class Publisher:
         traceparent: str | Sequence[str | None] | None = None,
         clients: str | Sequence[str | None] | None = None,
     ) -> bool:
-        """Queue a batch of requests. Returns at once, never raises, copies what it is given.
+        """Queue a batch of requests. Returns at once, never raises, and copies its arguments.
 
-        Callable from any thread, before ``start`` as well.
+        May be called from any thread, and before ``start``.
 
         Parameters
         ----------
         activations : mapping of str to array [B, d]
             Floating-point activations of each layer.
         predicted : int array [B]
-            Predicted classes, from 0.
+            Predicted classes, counted from 0.
         request_ids : sequence of str, optional
             Random UUIDs by default. An id that the format cannot carry (empty, over 256
-            characters, not Unicode) is replaced by ``blake2b-`` and the hash of it.
+            characters, not Unicode) is replaced by ``blake2b-`` and its hash.
         event_time_ns : int or int array [B], optional
             Nanoseconds since 1970 UTC; now by default.
         input_refs : sequence of str or None, optional
             Links to the stored inputs; one that the format cannot carry is left out.
         traceparent : str, or sequence of str or None, optional
-            W3C trace parent of all rows, or of each, so that alerts lead to the traces of the
-            requests. One that is malformed is left out: clients may send what they like.
+            W3C trace parent of all rows, or of each row, so that alerts lead to the traces of the
+            requests. A malformed one is left out, because clients may send anything.
         clients : str, or sequence of str or None, optional
-            Who sent all rows, or each: whoever copies the model is found by it. Give a pseudonym,
-            such as a keyed hash of the account; it stands in topics and recordings. One that the
-            format cannot carry is replaced as a request id is.
+            The client that sent all rows, or each row; needed to detect model extraction. Give a
+            pseudonym, such as a keyed hash of the account: it appears in topics and recordings.
+            One that the format cannot carry is replaced by its hash, like a request id.
 
         Returns
         -------
         bool
-            Whether the rows were taken (sampling out counts as taken). False: the buffer is full
-            or closed (dropped), or the arguments are wrong (failed); a warning is logged, at most
+            True if the rows were accepted, or left out by sampling. False if the buffer is full or
+            closed (dropped) or the arguments are wrong (failed); a warning is logged, at most
             every 30 seconds.
         """
         try:
@@ -157,20 +156,20 @@ class Publisher:
             )
             kept = sample(rows, self._settings.sampling_rate)
             chunks = split_duplicates(kept)
-        except Exception as error:  # inference goes on, whatever it was given
+        except Exception as error:  # whatever the arguments, inference must not fail
             self._buffer.refuse(_row_count(predicted))
-            self._log.warning("arguments", f"publish was given wrong arguments: {error}")
+            self._log.warning("arguments", f"publish got wrong arguments: {error}")
             return False
         taken = self._buffer.add(chunks, sampled_out=len(rows) - len(kept))
         if taken:
             self._sender.wake()
         else:
-            self._log.warning("dropped", f"buffer full or closed: dropped {len(kept)} rows")
+            self._log.warning("dropped", f"the buffer is full or closed: dropped {len(kept)} rows")
         return taken
 
 
 def _row_count(predicted: Any) -> int:
-    """How many rows a call with wrong arguments meant, as far as can be told."""
+    """Best guess at the number of rows of a call with wrong arguments."""
     try:
         return len(predicted)
     except TypeError:

@@ -1,4 +1,4 @@
-"""The JSON header of a message: which tensors follow, and whose rows they are."""
+"""The JSON header of a message: which tensors follow, and the ids of their rows."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ VECTORS: dict[str, dict[str, np.dtype[Any]]] = {
     PREDICTED: {"INT32": PREDICTED_DTYPE},
     EVENT_TIME: {"INT64": EVENT_TIME_DTYPE},
 }
-"""Outputs of one number per row, with the one data type that each may have."""
+"""Outputs with one number per row, and the only data type that each may have."""
 
 
 class Texts(NamedTuple):
-    """Texts of the rows, still to be checked; None where the message has none."""
+    """Ids, references and clients of the rows, not checked yet; None where the message has none."""
 
     request_ids: Any
     input_refs: Any
@@ -36,7 +36,7 @@ class Texts(NamedTuple):
 
 
 class Output(NamedTuple):
-    """One tensor as the JSON header describes it; its own size checked, its values not yet."""
+    """One tensor as the JSON header describes it: its size is checked, its values not yet."""
 
     name: str
     dtype: np.dtype[Any]
@@ -46,7 +46,7 @@ class Output(NamedTuple):
 
 
 def read_layout(value: bytes | None, json_bytes: int, limits: Limits) -> tuple[list[Output], Texts]:
-    """Outputs, and what the rows are called."""
+    """Parse the JSON header into its outputs and the texts of the rows."""
     if not isinstance(value, bytes) or len(value) < json_bytes:
         raise WireError(
             Reason.BAD_LENGTH,
@@ -74,7 +74,7 @@ def _parse(text: bytes) -> object:
 
 
 def _members(found: object, wanted: set[str], reason: Reason) -> dict[str, Any]:
-    """The JSON object, if it has exactly the wanted members."""
+    """Return the JSON object, or refuse it unless it has exactly the wanted members."""
     if not isinstance(found, dict) or found.keys() != wanted:
         raise WireError(reason, f"send a JSON object of exactly {', '.join(sorted(wanted))}")
     return found
@@ -95,7 +95,9 @@ def _outputs(found: object, limits: Limits) -> list[Output]:
             f"send {PREDICTED}, {EVENT_TIME} and at least one layer, each under its own name",
         )
     if len({output.shape[0] for output in outputs}) != 1:
-        raise WireError(Reason.BAD_SHAPE, "the outputs have different row counts: send one")
+        raise WireError(
+            Reason.BAD_SHAPE, "the outputs have different row counts: send one row per request id"
+        )
     return outputs
 
 
@@ -111,13 +113,13 @@ def _output(found: object, limits: Limits) -> Output:
     if type(size) is not int or size != expected:
         raise WireError(
             Reason.BAD_LENGTH,
-            f"{name}: binary_data_size {checks.show(size)}, but its shape takes {expected} bytes",
+            f"{name}: binary_data_size is {checks.show(size)}, but its shape needs {expected}",
         )
     return Output(name, dtype, datatype == "BF16", shape, size)
 
 
 def _dtype(name: object, datatype: object, limits: Limits) -> np.dtype[Any]:
-    """Data type of an output; its name is known to be sound afterwards."""
+    """Data type of an output; checks its name as well."""
     if isinstance(name, str) and name in VECTORS:
         known = VECTORS[name]
     else:

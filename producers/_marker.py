@@ -1,4 +1,4 @@
-"""The end of a stream: a message without rows that closes what is open of a model version."""
+"""The end-of-stream message: it has no rows and closes the open hours of a model version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latentwatch.producers.errors import EncodeError, Reason, WireError
 
 
 class EndOfStream(NamedTuple):
-    """Model version of which no more rows follow on a partition, for the time being."""
+    """The model version whose stream ends on this partition."""
 
     model: str
     version: str
@@ -21,10 +21,10 @@ class EndOfStream(NamedTuple):
 def encode_end(
     end: EndOfStream, *, source: str, event_id: str, time: str, limits: Limits = DEFAULT_LIMITS
 ) -> Message:
-    """Write the message that tells a worker to close the open hours of a model version at once.
+    """Write the message that makes a worker close the open hours of a model version at once.
 
-    It goes to the partition that it is meant for, after its last rows. Replays send it; rows that
-    come later are counted as if it had not been there.
+    Send it to the partition it is meant for, after the last rows. Replays send it. Rows that arrive
+    later are counted as if it had never been sent.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def encode_end(
     Raises
     ------
     EncodeError
-        A name or attribute is not sound.
+        A name or attribute is invalid.
     """
     try:
         checks.check_attributes(
@@ -63,12 +63,12 @@ def encode_end(
 
 
 def read_end(headers: Headers, *, limits: Limits = DEFAULT_LIMITS) -> EndOfStream | None:
-    """What a message ends; None for a message of any other type.
+    """The model version that an end-of-stream message is about; None for other messages.
 
     Raises
     ------
     WireError
-        It says that it ends a stream, and is malformed.
+        The message has the end-of-stream type and is malformed.
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     if ("ce_type", END_TYPE.encode()) not in list(pairs):

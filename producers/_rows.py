@@ -1,4 +1,4 @@
-"""Rows on their way to a message: checked in the caller's thread, sampled, split and joined."""
+"""Rows before they become a message: checked in the caller's thread, sampled, split and joined."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from latentwatch.producers._floats import all_finite, finite_rows
 from latentwatch.producers.errors import EncodeError
 
 Signature: TypeAlias = tuple[tuple[str, str, int], ...]
-"""Name, dtype and dimension of each layer: rows of equal signature fit into one message."""
+"""Name, dtype and dimension of each layer: rows with the same signature fit into one message."""
 
 _INT32_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Requests of one or several `publish` calls; owns its arrays."""
+    """The requests of one or several `publish` calls; owns its arrays."""
 
     activations: dict[str, NDArray[Any]]
     predicted: NDArray[np.int32]
@@ -44,7 +44,7 @@ class Rows:
 
     @property
     def width(self) -> int:
-        """Values of all layers in one row."""
+        """Activation values in one row, over all layers."""
         return sum(dimension for _, _, dimension in self.signature)
 
     def pick(self, index: Sequence[int] | NDArray[np.intp]) -> Rows:
@@ -75,7 +75,7 @@ class Rows:
 
 
 def join(parts: Sequence[Rows]) -> Rows:
-    """Rows of equal signature, one after the other."""
+    """Concatenate rows of the same signature."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -106,8 +106,8 @@ def _joined(
 def sample(rows: Rows, rate: float) -> Rows:
     """The share `rate` of the rows, chosen by a hash of the request id alone.
 
-    The same id is in or out in every process and at every time, and a higher rate keeps all that
-    a lower one does.
+    The choice is the same in every process and at any time, and a higher rate keeps every row that
+    a lower one keeps.
     """
     if rate >= 1.0:
         return rows
@@ -117,10 +117,10 @@ def sample(rows: Rows, rate: float) -> Rows:
 
 
 def split_duplicates(rows: Rows) -> list[Rows]:
-    """Parts without a repeated request id: a message must not hold the same id twice.
+    """Split rows so that no part repeats a request id: a message must not contain an id twice.
 
-    Clients choose ids and repeat them in retries. Refusing such rows would let an attacker hide
-    requests by giving them the same id.
+    Clients may choose the ids and repeat them in retries. Refusing repeats would let an attacker
+    hide requests by giving them the same id.
     """
     if len(set(rows.request_ids)) == len(rows):
         return [rows]
@@ -133,7 +133,7 @@ def split_duplicates(rows: Rows) -> list[Rows]:
 
 
 def finite_only(rows: Rows) -> Rows:
-    """The rows without NaN or infinity; the same object if that is all of them."""
+    """The rows without NaN or infinity; the same object if all rows are finite."""
     spoilt = [array for array in rows.activations.values() if not all_finite(array)]
     if not spoilt:
         return rows
@@ -149,12 +149,12 @@ def prepare(
     traceparent: str | Sequence[str | None] | None,
     clients: str | Sequence[str | None] | None = None,
 ) -> Rows:
-    """Check the arguments of one `publish` call and copy them, so that the caller may reuse his.
+    """Check and copy the arguments of one `publish` call; the caller may reuse its arrays.
 
     Raises
     ------
     EncodeError, WireError, TypeError, ValueError
-        An argument is of the wrong type or shape, or out of range.
+        An argument has the wrong type or shape, or is out of range.
     """
     classes = _classes(predicted)
     layers = {name: _layer(name, array, len(classes)) for name, array in activations.items()}
@@ -179,7 +179,7 @@ def _hash64(text: str) -> int:
 def _classes(predicted: ArrayLike) -> NDArray[np.int32]:
     classes = np.asarray(predicted)
     if classes.ndim != 1 or (classes.dtype.kind not in "iu" and len(classes) > 0):
-        raise EncodeError("predicted: give one integer class for each row")
+        raise EncodeError("predicted: give one integer class per row")
     if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) <= _INT32_MAX:
         raise EncodeError("predicted: classes count from 0 and fit into 32 bits")
     return classes.astype("<i4")
@@ -188,9 +188,9 @@ def _classes(predicted: ArrayLike) -> NDArray[np.int32]:
 def _layer(name: str, values: ArrayLike, rows: int) -> NDArray[Any]:
     array = np.array(values)
     if array.ndim != 2 or len(array) != rows or array.shape[1] == 0:
-        raise EncodeError(f"layer {name}: shape {array.shape}, use [{rows} rows, dimension]")
+        raise EncodeError(f"layer {name} has shape {array.shape}: use [{rows} rows, dimension]")
     if array.dtype.kind != "f":
-        raise EncodeError(f"layer {name}: dtype {array.dtype}, use float32 or float16")
+        raise EncodeError(f"layer {name} has dtype {array.dtype}: use float32 or float16")
     with np.errstate(over="ignore"):  # becomes infinite, and is then counted as failed
         return array.astype("<f2" if array.dtype.itemsize == 2 else "<f4", copy=False)
 
@@ -198,7 +198,9 @@ def _layer(name: str, values: ArrayLike, rows: int) -> NDArray[Any]:
 def _event_times(event_time_ns: ArrayLike | None, rows: int) -> NDArray[np.int64]:
     times = np.asarray(time.time_ns() if event_time_ns is None else event_time_ns)
     if times.shape not in ((), (rows,)) or (times.dtype.kind not in "iu" and times.size > 0):
-        raise EncodeError("event_time_ns: give integer nanoseconds, one for all rows or for each")
+        raise EncodeError(
+            "event_time_ns: give integer nanoseconds, one for all rows or one per row"
+        )
     spread = np.full(rows, times, dtype="<i8")
     if rows:
         checks.check_event_times(spread, DEFAULT_LIMITS)
@@ -210,7 +212,7 @@ def _request_ids(request_ids: Sequence[str] | None, rows: int) -> list[str]:
         return [str(uuid.uuid4()) for _ in range(rows)]
     ids = list(request_ids)
     if len(ids) != rows or not set(map(type, ids)) <= {str}:
-        raise EncodeError(f"request_ids: give {rows} strings, one for each row")
+        raise EncodeError(f"request_ids: give {rows} strings, one per row")
     return [text if _usable(text, DEFAULT_LIMITS.id_length) else _digest(text) for text in ids]
 
 
@@ -219,7 +221,7 @@ def _input_refs(input_refs: Sequence[str | None] | None, rows: int) -> list[str 
         return [None] * rows
     refs = list(input_refs)
     if len(refs) != rows or not set(map(type, refs)) <= {str, type(None)}:
-        raise EncodeError(f"input_refs: give {rows} strings or None, one for each row")
+        raise EncodeError(f"input_refs: give {rows} strings or None, one per row")
     limit = DEFAULT_LIMITS.ref_length
     return [ref if ref is not None and _usable(ref, limit) else None for ref in refs]
 
@@ -227,14 +229,14 @@ def _input_refs(input_refs: Sequence[str | None] | None, rows: int) -> list[str 
 def _traceparents(
     traceparent: str | Sequence[str | None] | None, rows: int
 ) -> list[str | None] | None:
-    """One for each row; clients may have chosen them, and must not lose us the row by that."""
+    """One per row; clients may have chosen them, so a malformed one must not cost us the row."""
     texts = _texts_of_rows("traceparent", traceparent, rows)
     sound = {text for text in set(texts) if text is not None and checks.is_traceparent(text)}
     return [text if text in sound else None for text in texts] if sound else None
 
 
 def _clients(clients: str | Sequence[str | None] | None, rows: int) -> list[str | None] | None:
-    """One for each row; who calls himself something impossible is still told from others."""
+    """One per row; names that the format cannot carry are hashed, so they stay distinguishable."""
     texts = _texts_of_rows("clients", clients, rows)
     known = {
         text: text if _usable(text, DEFAULT_LIMITS.id_length) else _digest(text)
@@ -247,13 +249,13 @@ def _clients(clients: str | Sequence[str | None] | None, rows: int) -> list[str 
 def _texts_of_rows(
     what: str, texts: str | Sequence[str | None] | None, rows: int
 ) -> list[str | None]:
-    """A text for each row, where one may be given for all."""
+    """One text per row; a single text applies to all rows."""
     if texts is None or isinstance(texts, str):
         return [texts] * rows
     found = list(texts)
     if len(found) != rows or not set(map(type, found)) <= {str, type(None)}:
         raise EncodeError(
-            f"{what}: give a string for all rows, or {rows} strings or None, one for each"
+            f"{what}: give one string for all rows, or {rows} strings or None, one per row"
         )
     return found
 
@@ -266,6 +268,6 @@ def _usable(text: str, limit: int) -> bool:
 
 
 def _digest(text: str) -> str:
-    """Stand-in for an id that the format cannot carry: whoever has the id can compute it."""
+    """Replacement for an id that the format cannot carry; anyone who has the id can compute it."""
     raw = text.encode("utf-8", "surrogatepass")
     return f"blake2b-{hashlib.blake2b(raw, digest_size=16).hexdigest()}"

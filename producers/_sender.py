@@ -1,10 +1,13 @@
-"""The task that carries rows from the buffer to Kafka, and survives the broker's absence."""
+"""The task that sends rows from the buffer to Kafka, and survives outages of the broker."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import itertools
+import logging
+import threading
+import time
 from typing import Any
 
 from latentwatch.producers._batch import ActivationBatch, Message, Traces, traces_of
@@ -12,14 +15,40 @@ from latentwatch.producers._buffer import RowBuffer
 from latentwatch.producers._encode import encode
 from latentwatch.producers._rows import Rows, finite_only
 from latentwatch.producers._settings import PublisherSettings
-from latentwatch.producers._throttle import ThrottledLog
 from latentwatch.producers.errors import EncodeError, PublisherError
 
-# Few messages wait inside the client, so that an outage leaves nearly all rows in our buffer, from
-# where they go out afterwards, instead of expiring in the client's.
+logger = logging.getLogger("latentwatch.producers")
+
+# Few messages are in flight inside the client: in an outage nearly all rows then stay in our
+# buffer and are sent afterwards, instead of expiring in the client's.
 _IN_FLIGHT = 8
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 10.0
 _POLL = 0.005
+
+
+class ThrottledLog:
+    """Logs each kind of warning at most once per `interval` seconds, with the number suppressed.
+
+    The publisher runs in somebody else's service and must not flood its log.
+    """
+
+    def __init__(self, interval: float = 30.0) -> None:
+        self._interval = interval
+        self._last: dict[str, float] = {}
+        self._held_back: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def warning(self, kind: str, message: str) -> None:
+        """Log the message, unless one of its kind was logged within the interval."""
+        with self._lock:
+            now = time.monotonic()
+            if kind in self._last and now - self._last[kind] < self._interval:
+                self._held_back[kind] = self._held_back.get(kind, 0) + 1
+                return
+            self._last[kind] = now
+            held_back = self._held_back.pop(kind, 0)
+        more = f" ({held_back} more like this before)" if held_back else ""
+        logger.warning("%s%s", message, more)
 
 
 class Sender:
@@ -41,7 +70,7 @@ class Sender:
         self._patience = 1.0
 
     async def start(self) -> None:
-        """Begin to send. Does not wait for the broker.
+        """Start sending; does not wait for the broker.
 
         Raises
         ------
@@ -49,21 +78,21 @@ class Sender:
             aiokafka refuses the options, or the publisher was started before.
         """
         if self._task is not None:
-            raise PublisherError("the publisher was started before: make a new one")
+            raise PublisherError("this publisher was already started: create a new one")
         producer = self._new_producer()
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run(producer), name="latentwatch-publisher")
 
     def wake(self) -> None:
-        """Tell the task that rows have arrived."""
+        """Signal the task that rows have arrived."""
         full = self._buffer.waiting >= self._settings.max_rows
         if self._loop is None or (self._arrived.is_set() and (self._hurry.is_set() or not full)):
             return
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody will send any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is sent any more
             self._loop.call_soon_threadsafe(self._signal, full)
 
     async def flush(self, timeout: float) -> bool:
-        """Send without lingering; whether every row was settled within `timeout` seconds."""
+        """Send without lingering; True if every row was settled within `timeout` seconds."""
         end = asyncio.get_running_loop().time() + timeout
         while self._buffer.counters.queued:
             self._signal(True)
@@ -73,7 +102,7 @@ class Sender:
         return True
 
     async def close(self, timeout: float) -> None:
-        """Flush, disconnect, and book what is left; takes `timeout` seconds at most."""
+        """Flush, disconnect and count the rest as failed or dropped, within `timeout` seconds."""
         self._buffer.close()
         self._patience = min(1.0, timeout / 4)
         if self._task is not None:
@@ -91,7 +120,7 @@ class Sender:
             self._hurry.set()
 
     def _new_producer(self) -> Any:
-        # aiokafka is slow to import, and those who only encode or capture do not have to.
+        # aiokafka is slow to import, and code that only encodes or captures does not need it
         from aiokafka import AIOKafkaProducer
 
         try:
@@ -112,14 +141,14 @@ class Sender:
                 )
             finally:
                 await self._disconnect(producer)
-            if self._closing:  # the cancellation may have hit the line above, and ended there
+            if self._closing:  # the cancellation may have been swallowed in the line above
                 return
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LAST_BACKOFF)
             producer = self._new_producer()
 
     async def _pump(self, producer: Any) -> None:
-        """Send whatever arrives, until the client breaks."""
+        """Send rows as they arrive, until the client breaks."""
         self._broken = False
         if self._buffer.waiting:  # left over from a client that broke
             self._arrived.set()
@@ -134,11 +163,11 @@ class Sender:
                 await self._send(producer, rows)
 
     async def _gather(self) -> None:
-        """Wait for the first row, then for a full message or until the linger time is over."""
+        """Wait for the first row, then for a full message or the end of the linger time."""
         await self._arrived.wait()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), self._settings.linger_ms / 1000)
-        # Cleared before the buffer is emptied: rows that come later signal again.
+        # Cleared before the buffer is emptied, so that later rows signal again.
         self._arrived.clear()
         self._hurry.clear()
 
@@ -147,7 +176,7 @@ class Sender:
         finite = finite_only(rows)
         if len(finite) < len(rows):
             self._buffer.fail(len(rows) - len(finite))
-            self._log.warning("finite", f"{len(rows) - len(finite)} rows hold NaN or infinity")
+            self._log.warning("finite", f"{len(rows) - len(finite)} rows contain NaN or infinity")
         self._in_flight[number] = len(finite)
         if not len(finite):
             del self._in_flight[number]
@@ -181,7 +210,7 @@ class Sender:
         return encode(batch, datatype=settings.datatype)
 
     async def _submit(self, producer: Any, message: Message) -> asyncio.Future[Any]:
-        """Hand a message to the client; try again for as long as the error may pass."""
+        """Hand a message to the client; retry for as long as the error is retriable."""
         from aiokafka.errors import KafkaError
 
         while True:
@@ -196,7 +225,7 @@ class Sender:
             except KafkaError as error:
                 if not error.retriable:
                     raise
-                self._log.warning("broker", f"the broker does not take messages yet: {error!r}")
+                self._log.warning("broker", f"the broker does not accept messages yet: {error!r}")
             await asyncio.sleep(_FIRST_BACKOFF)
 
     def _answered(self, number: int, future: asyncio.Future[Any]) -> None:
@@ -209,8 +238,8 @@ class Sender:
     def _give_up(self, number: int, error: BaseException) -> None:
         from aiokafka.errors import MessageSizeTooLargeError
 
-        # After a batch has failed, the broker refuses all later sequence numbers of an idempotent
-        # producer; only a new producer gets through. Errors of one message alone do no such harm.
+        # After a failed batch the broker refuses all later sequence numbers of an idempotent
+        # producer, so a new producer is needed. Errors of a single message do not have this effect.
         self._broken |= not isinstance(error, (EncodeError, MessageSizeTooLargeError))
         self._log.warning("message", f"{self._in_flight[number]} rows could not be sent: {error!r}")
         self._settle(number, sent=False)
@@ -222,7 +251,7 @@ class Sender:
             self._buffer.settle(rows, sent=sent)
 
     async def _disconnect(self, producer: Any) -> None:
-        """Close the client; give up what it has not delivered."""
+        """Close the client and give up its undelivered messages."""
         with contextlib.suppress(Exception, asyncio.CancelledError):
             if self._in_flight:
                 await self._abort(producer)
@@ -232,8 +261,8 @@ class Sender:
             self._settle(number, sent=False)
 
     async def _abort(self, producer: Any) -> None:
-        # stop() first waits for delivery, for as long as the broker is away, and aiokafka has no
-        # public way to give up; so these are the steps of stop() without the first.
+        # stop() first waits for delivery, however long the broker is away, and aiokafka has no
+        # public way to give up. These are the steps of stop() without that wait.
         producer._closed = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(producer._sender.close(), self._patience / 2)

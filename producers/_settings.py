@@ -1,4 +1,4 @@
-"""What a publisher is told once."""
+"""The settings of a publisher, checked on construction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KAFKA_REQUEST_SIZE = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class PublisherSettings:
-    """Everything a publisher is told once. Checked on construction."""
+    """The arguments of a publisher, checked, and what follows from them for aiokafka."""
 
     bootstrap_servers: str | list[str]
     model: str
@@ -49,14 +49,14 @@ class PublisherSettings:
 
     @property
     def client_options(self) -> dict[str, Any]:
-        """Options of the aiokafka producer; what the user passed wins."""
+        """Options of the aiokafka producer; the user's own options take precedence."""
         return {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": f"latentwatch-{self.model}",
             "acks": "all",
             "enable_idempotence": True,
             "compression_type": self.compression,
-            # aiokafka logs every attempt; its default would fill the log ten times a second
+            # aiokafka logs every attempt; its default would log ten lines per second
             "retry_backoff_ms": 1000,
             "max_batch_size": _KAFKA_REQUEST_SIZE * 3 // 4,
             **self.kafka,

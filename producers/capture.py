@@ -25,17 +25,17 @@ def capture(
     reducer: Callable[[str, torch.Tensor], torch.Tensor] | None = None,
     dtype: torch.dtype | str = "float16",
 ) -> Iterator[Activations]:
-    r"""Hook the modules whose names match, and hand out their outputs batch by batch.
+    r"""Hook the modules whose names match, and return their outputs batch by batch.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The model that serves. It may be used from several threads: each thread reads what its
-        own forward passes left.
+        The model in service. It may be used from several threads: each thread reads the
+        activations of its own forward passes.
     include_regex : str or compiled pattern
-        Searched (`re.search`) in the names of ``model.named_modules()``. ``"layer4"`` matches
-        ``layer4.0.conv1`` too; end with ``$`` to mean one module. The model itself, whose name
-        is empty, is never matched.
+        Searched (`re.search`) in the names of ``model.named_modules()``. ``"layer4"`` also
+        matches ``layer4.0.conv1``; end with ``$`` to select one module. The model itself, whose
+        name is empty, is never matched.
     reducer : callable (name, tensor) -> tensor [B, d], optional
         Used instead of the default reduction, on the device, inside the forward pass.
     dtype : 'float16' or 'float32', optional
@@ -45,7 +45,7 @@ def capture(
     ------
     Activations
         ``.names`` are the matched modules; ``.read()`` returns ``{name: array [B, d]}`` of the
-        latest forward pass in this thread, and forgets it.
+        latest forward pass in this thread, and clears it.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def capture(
     >>> batch["1"].shape
     (2, 8)
     """
-    # torch is slow to import, and those who only read messages do not have to.
+    # torch is slow to import, and code that only reads messages does not need it
     from latentwatch.producers._hooks import Activations
 
     activations = Activations(model, include_regex, reducer, dtype)

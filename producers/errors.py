@@ -1,14 +1,14 @@
-"""The exceptions of this package, one tree.
+"""The exceptions of `latentwatch.producers`, one tree.
 
 ::
 
     ProducerError
-    ├── WireError        bytes from a topic are not an activations message; has ``.reason``
+    ├── WireError        a Kafka message is not a valid activations message; has ``.reason``
     ├── EncodeError      a batch cannot be written as an activations message
-    ├── CaptureError     the capture hook has nothing, or nothing sound, to give
-    └── PublisherError   a publisher cannot be built from these settings
+    ├── CaptureError     the capture hook matches nothing, or captured nothing usable
+    └── PublisherError   a publisher cannot be built or started with these settings
 
-Each message says what was found and what to do about it.
+Each text says what is wrong and what to do about it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from enum import StrEnum
 
 
 class ProducerError(Exception):
-    """Root of all exceptions that `producers` raises on purpose."""
+    """Base class of all exceptions that `latentwatch.producers` raises on purpose."""
 
 
 class Reason(StrEnum):
@@ -29,7 +29,7 @@ class Reason(StrEnum):
     NOT_CLOUDEVENT = "not-cloudevent"
     """A CloudEvents attribute is missing, or names another version or event type."""
     BAD_HEADER = "bad-header"
-    """A Kafka header is double, not UTF-8, too long, or has an impossible value."""
+    """A Kafka header occurs twice, is not UTF-8, is too long, or has an invalid value."""
     BAD_NAME = "bad-name"
     """A model, version, shard or layer name has characters that are not allowed, or is too long."""
     BAD_KEY = "bad-key"
@@ -38,40 +38,41 @@ class Reason(StrEnum):
     BAD_TIME = "bad-time"
     """``ce_time`` is not RFC 3339, or an event time is implausible."""
     BAD_TRACEPARENT = "bad-traceparent"
-    """``ce_traceparent`` is not a W3C trace parent, or ``ce_traceparents`` not one of each row."""
+    """``ce_traceparent`` or an entry of ``ce_traceparents`` is not a W3C trace parent, or the
+    number of entries is not the number of rows."""
     TOO_LARGE = "too-large"
     """The message, its JSON header, its rows, layers or dimensions exceed the limits."""
     BAD_JSON = "bad-json"
-    """The JSON header does not parse or has other members than the format knows."""
+    """The JSON header does not parse, or its members are not exactly those of the format."""
     BAD_OUTPUT = "bad-output"
-    """An output is missing, double, or described by other members than the format knows."""
+    """An output is missing, occurs twice, or its members are not exactly those of the format."""
     BAD_DATATYPE = "bad-datatype"
     """An output has a data type that the format does not allow for it."""
     BAD_SHAPE = "bad-shape"
     """A shape is not ``[B, d]`` (layers) or ``[B]``, or the outputs disagree on ``B``."""
     BAD_LENGTH = "bad-length"
-    """Shape, ``binary_data_size`` and the bytes that are there disagree."""
+    """Shape, ``binary_data_size`` and the length of the value disagree."""
     NOT_FINITE = "not-finite"
     """A layer holds NaN or infinity."""
     BAD_CLASS = "bad-class"
     """A predicted class is negative."""
     BAD_IDS = "bad-ids"
-    """The request ids are not ``B`` different non-empty strings of a sane length."""
+    """The request ids are not ``B`` distinct non-empty strings within the length limit."""
     BAD_CLIENTS = "bad-clients"
     """``clients`` is not one string or null for each row, or a client is empty or too long."""
     BAD_REFS = "bad-refs"
-    """The input references are not ``B`` strings or nulls of a sane length."""
+    """The input references are not ``B`` strings or nulls within the length limit."""
 
 
 class WireError(ProducerError):
-    """A message is not a valid activations message. The only exception of `producers.wire.decode`.
+    """A message is not a valid activations message; the only exception that `decode` raises.
 
     Parameters
     ----------
     reason : Reason
-        Stable machine word; label counters and dead letters with it.
+        Stable, machine-readable; use it to label counters and dead letters.
     detail : str
-        One sentence for people. Quotes at most a short part of the untrusted input.
+        One sentence for people. It quotes at most a short part of the untrusted input.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -88,8 +89,8 @@ class EncodeError(ProducerError):
 
 
 class CaptureError(ProducerError):
-    """The capture hook cannot serve: no module matched, a module did not run, rows disagree."""
+    """Capture failed: no module matched, a module did not run, or row counts differ."""
 
 
 class PublisherError(ProducerError):
-    """A publisher cannot be built: a name or number among its settings is out of range."""
+    """A publisher cannot be built or started: a setting is invalid, or it was started before."""

@@ -1,7 +1,7 @@
-"""The metrics of publishers, for services that publish activations.
+"""Prometheus metrics of publishers: how many rows were sent, dropped, failed or are queued.
 
-It is here and not in `producers`, which imports no extra. It needs the extra ``metrics``, and
-imports neither torch nor the worker's framework.
+This module needs the extra ``metrics`` (prometheus_client). It is the only one of `producers` that
+needs an extra, so nothing else here imports it, and it imports neither torch nor the service.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from latentwatch import __version__
 __all__ = ["Counters", "PublisherCollector", "Watched"]
 
 ROWS = ("sent", "dropped", "failed", "sampled_out")
-"""Counters of rows, and values of the label outcome."""
+"""Counters of rows; each is also a value of the label ``outcome``."""
 
 MESSAGES = {"sent": "messages_sent", "failed": "messages_failed"}
-"""Values of the label outcome, and the counters of messages that they show."""
+"""Values of the label ``outcome``, and the message counter behind each."""
 
 
 class Counters(Protocol):
-    """What became of everything published, as `producers.Counters` says it."""
+    """The fields of `latentwatch.producers.Counters` that the metrics show."""
 
     @property
     def sent(self) -> int:
@@ -35,7 +35,7 @@ class Counters(Protocol):
 
     @property
     def dropped(self) -> int:
-        """Rows refused by a full buffer or a closed publisher, or left in the buffer at its end."""
+        """Rows refused by a full buffer or a closed publisher, or unsent at its end."""
 
     @property
     def failed(self) -> int:
@@ -47,7 +47,7 @@ class Counters(Protocol):
 
     @property
     def queued(self) -> int:
-        """Rows that wait."""
+        """Rows waiting, in the buffer or for the broker's answer."""
 
     @property
     def messages_sent(self) -> int:
@@ -55,7 +55,7 @@ class Counters(Protocol):
 
     @property
     def messages_failed(self) -> int:
-        """Messages given up."""
+        """Messages that the broker refused or did not acknowledge in time."""
 
 
 class _Name(NamedTuple):
@@ -66,19 +66,19 @@ class _Name(NamedTuple):
 
 
 class Watched(Protocol):
-    """A publisher, of either form."""
+    """A publisher, asyncio or background."""
 
     @property
     def counters(self) -> Counters:
-        """All counters of one moment."""
+        """A consistent snapshot of all counters."""
 
 
 class PublisherCollector(Collector):
-    """Reads the counters of publishers when Prometheus asks; publishing itself does no more.
+    """A Prometheus collector that reads the counters of publishers at each scrape.
 
-    There are as many series as publishers, whatever these are given to publish. Publishers of the
-    same model version are added up: one that replaces another goes on where that one ended.
-    See ``docs/operations.md`` for each metric.
+    Publishing itself gets no slower. The number of series depends on the model versions alone, not
+    on what is published. Publishers of the same model version are added up, so a publisher that
+    replaces another continues its counters. ``docs/operations.md`` describes each metric.
 
     Examples
     --------
@@ -96,23 +96,23 @@ class PublisherCollector(Collector):
         self._publishers: list[tuple[_Name, Watched]] = []
 
     def add(self, publisher: Watched, *, model: str, version: str) -> None:
-        """Watch one more publisher, for as long as the collector lives.
+        """Add a publisher; it stays for as long as the collector lives.
 
         Parameters
         ----------
         publisher : Watched
-            A `producers.BackgroundPublisher` or `producers.ActivationPublisher`, started or not.
+            A `BackgroundPublisher` or `ActivationPublisher`, started or not.
         model, version : str
-            What the publisher was given.
+            The model and version that the publisher was created with.
         """
         self._publishers.append((_Name(model, version), publisher))
 
     def describe(self) -> Iterator[Metric]:
-        """Names alone."""
+        """The metric families without samples; Prometheus asks for them on registration."""
         yield from self._families()
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics; called in a thread of the web server."""
+        """All metrics with their values; called from a thread of the web server."""
         rows, messages, queued, build = self._families()
         for name, counters in self._totals().items():
             for outcome in ROWS:
@@ -125,9 +125,9 @@ class PublisherCollector(Collector):
 
     def _totals(self) -> dict[_Name, dict[str, int]]:
         totals: dict[_Name, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        # a copy: the service may add publishers meanwhile
+        # a copy: the service may add publishers in the meantime
         for name, publisher in list(self._publishers):
-            counters = publisher.counters  # once, so that all figures are of one moment
+            counters = publisher.counters  # read once: a consistent snapshot
             for field in (*ROWS, *MESSAGES.values(), "queued"):
                 totals[name][field] += getattr(counters, field)
         return totals
@@ -140,22 +140,22 @@ class PublisherCollector(Collector):
         return (
             CounterMetricFamily(
                 "latentwatch_publisher_rows",
-                "Rows that were published, by what became of them.",
+                "Rows published, by outcome.",
                 labels=[*model, "outcome"],
             ),
             CounterMetricFamily(
                 "latentwatch_publisher_messages",
-                "Messages, by what became of them.",
+                "Messages, by outcome.",
                 labels=[*model, "outcome"],
             ),
             GaugeMetricFamily(
                 "latentwatch_publisher_queued_rows",
-                "Rows that wait, in the buffer or for the broker's answer.",
+                "Rows waiting, in the buffer or for the broker's answer.",
                 labels=model,
             ),
             GaugeMetricFamily(
                 "latentwatch_publisher_build_info",
-                "1, with what runs here.",
+                "1, labelled with the versions of latentwatch and Python.",
                 labels=["software", "python"],
             ),
         )

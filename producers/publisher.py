@@ -1,9 +1,10 @@
-"""Publish activations to Kafka from an inference service, without ever holding it up.
+"""Publish activations to Kafka from an inference service without ever blocking it.
 
-`ActivationPublisher` is for asyncio services, `BackgroundPublisher` for all others: it has a thread
-with an event loop of its own. Both take rows from `publish` into a bounded buffer and return at
-once; a task collects them into messages (see `producers.wire`) and sends these. If the broker is
-away the buffer fills, further rows are dropped and counted, and sending goes on when it is back.
+`ActivationPublisher` is for asyncio services. `BackgroundPublisher` is for all others and runs an
+event loop in a thread of its own. In both, `publish` copies rows into a bounded buffer and returns
+at once; a task groups them into messages (see `latentwatch.producers.wire`) and sends them. While
+the broker is away the buffer fills and further rows are dropped and counted; sending resumes when
+the broker is back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Self
 
 from latentwatch.producers._buffer import Counters
 from latentwatch.producers._intake import Publisher
-from latentwatch.producers._throttle import logger
+from latentwatch.producers._sender import logger
 from latentwatch.producers.errors import PublisherError
 
 __all__ = ["ActivationPublisher", "BackgroundPublisher", "Counters", "PublisherError"]
@@ -49,7 +50,7 @@ class ActivationPublisher(Publisher):
         await self.close()
 
     async def start(self) -> None:
-        """Begin to send; does not wait for the broker.
+        """Start sending; does not wait for the broker.
 
         Raises
         ------
@@ -59,19 +60,19 @@ class ActivationPublisher(Publisher):
         await self._sender.start()
 
     async def flush(self, timeout: float = 5.0) -> bool:
-        """Send without lingering; whether every row was settled within `timeout` seconds."""
+        """Send without lingering; True if every row was settled within `timeout` seconds."""
         return await self._sender.flush(timeout)
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Flush and disconnect within `timeout` seconds; never raises. What is left is dropped."""
+        """Flush and disconnect within `timeout` seconds; never raises. Unsent rows are dropped."""
         await self._sender.close(timeout)
 
 
 class BackgroundPublisher(Publisher):
-    """Publishes from a synchronous service, by a daemon thread.
+    """Publishes from a synchronous service, in a daemon thread.
 
     Encoding, compression and sending happen in that thread. Close the publisher, or use it as a
-    context manager: at interpreter exit the thread is cut off with what it still holds.
+    context manager: at interpreter exit the thread is killed and its unsent rows are lost.
 
     Examples
     --------
@@ -107,7 +108,7 @@ class BackgroundPublisher(Publisher):
             aiokafka refuses the options, or the publisher was started before.
         """
         if self._thread is not None:
-            raise PublisherError("the publisher was started before: make a new one")
+            raise PublisherError("this publisher was already started: create a new one")
         started: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._thread = threading.Thread(
             target=self._work, args=(started,), name="latentwatch-publisher", daemon=True
@@ -116,7 +117,7 @@ class BackgroundPublisher(Publisher):
         started.result()
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Send without lingering; whether every row was settled within `timeout` seconds."""
+        """Send without lingering; True if every row was settled within `timeout` seconds."""
         if self._loop is None or self._loop.is_closed():
             return self.counters.queued == 0
         flushed = asyncio.run_coroutine_threadsafe(self._sender.flush(timeout), self._loop)
@@ -128,7 +129,7 @@ class BackgroundPublisher(Publisher):
     def close(self, timeout: float = 5.0) -> None:
         """Flush, disconnect and end the thread within `timeout` seconds; never raises.
 
-        Rows that are still in the buffer then are dropped.
+        Rows left in the buffer are dropped.
         """
         end = time.monotonic() + timeout
         self._buffer.close()
@@ -143,7 +144,7 @@ class BackgroundPublisher(Publisher):
         try:
             asyncio.run(self._serve(started))
         except Exception:
-            logger.exception("the publisher's thread has ended")
+            logger.exception("the publisher's thread ended with an error")
 
     async def _serve(self, started: concurrent.futures.Future[None]) -> None:
         self._finished = asyncio.Event()

@@ -1,7 +1,7 @@
-"""The wire format: one Kafka message is a micro-batch of activations of one model version.
+"""The wire format: one Kafka message holds a micro-batch of activations of one model version.
 
-CloudEvents 1.0 in Kafka's binary mode around the binary-tensor layout of the Open Inference
-Protocol, version 2::
+A message is a CloudEvent 1.0 in Kafka's binary mode; its value has the binary-tensor layout of the
+Open Inference Protocol, version 2::
 
     key      model/version   or   model/version/shard
     headers  content-type                     application/octet-stream
@@ -11,9 +11,9 @@ Protocol, version 2::
              ce_id, ce_time, ce_source        unique id, RFC 3339 time, URI reference
              ce_modelname, ce_modelversion    letters, digits, '.', '_', '-'
              ce_traceparent                   W3C trace parent of the requests, optional
-             ce_traceparents                  one of each row, with commas between, nothing where
-                                              there is none; only where they differ
-    value    JSON header, then the tensors in its order, little-endian, without gaps
+             ce_traceparents                  one per row, separated by commas, empty for a row
+                                              without one; only sent if the rows differ
+    value    JSON header, then the tensors in the same order, little-endian, without gaps
 
 The JSON header, for B requests and layers of d values::
 
@@ -24,14 +24,14 @@ The JSON header, for B requests and layers of d values::
      "parameters": {"request_ids": [B strings], "input_refs": [B strings or nulls],
                     "clients": [B strings or nulls]}}
 
-``input_refs`` and ``clients`` may be left out; no other member is known, and unknown ones are
-refused. The outputs may come in any order. White space may follow the JSON within its announced
-length; `encode` pads with spaces to a multiple of eight bytes, so that the first layer is aligned.
+``input_refs`` and ``clients`` are optional; unknown members are refused. The outputs may come in
+any order. The JSON may be followed by white space within its announced length: `encode` pads with
+spaces to a multiple of eight bytes, so that the first layer is aligned.
 
-A second type, ``io.latentwatch.end-of-stream.v1``, has no rows: it closes what is open of a model
-version on its partition (`encode_end`, `read_end`); replays end with it.
+A second type, ``io.latentwatch.end-of-stream.v1``, has no rows: it closes the open hours of a model
+version on its partition (`encode_end`, `read_end`). Replays end with it.
 
-This module needs numpy and orjson, nothing else.
+This module needs only numpy and orjson.
 """
 
 from latentwatch.producers._batch import (

@@ -1,4 +1,4 @@
-"""The bounded buffer: what it hands out, and that its books balance."""
+"""The bounded buffer: which rows it returns, and that its counters add up."""
 
 import threading
 
@@ -73,7 +73,7 @@ def test_a_call_that_does_not_fit_is_dropped_whole() -> None:
     assert_balanced(buffer.counters)
 
 
-def test_rows_take_room_until_the_broker_has_answered() -> None:
+def test_rows_count_against_the_capacity_until_the_broker_has_answered() -> None:
     buffer = RowBuffer(2)
     buffer.add([make_rows([*"ab"])])
     buffer.take(128, 10**6)
@@ -84,7 +84,7 @@ def test_rows_take_room_until_the_broker_has_answered() -> None:
     assert (buffer.counters.sent, buffer.counters.messages_sent) == (2, 1)
 
 
-def test_a_closed_buffer_takes_nothing() -> None:
+def test_a_closed_buffer_accepts_nothing() -> None:
     buffer = RowBuffer(10)
     buffer.add([make_rows(["a"])])
     buffer.close()
@@ -106,7 +106,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=40), st.integers(1, 20))
-def test_the_books_balance_after_every_step(steps: list[tuple[str, int]], capacity: int) -> None:
+def test_the_counters_add_up_after_every_step(steps: list[tuple[str, int]], capacity: int) -> None:
     buffer, flying, number = RowBuffer(capacity), [], 0
     for kind, size in steps:
         if kind == "add":

@@ -1,4 +1,4 @@
-"""The capture hook: what it hands out, and that the model does not notice it."""
+"""The capture hook: what `read` returns, and that the model is not affected."""
 
 import copy
 import re

@@ -1,4 +1,4 @@
-"""The capture hook misused: every fault is told on entry or by `read`, never to the model."""
+"""Misuse of the capture hook: every fault raises on entry or from `read`, never in the model."""
 
 import threading
 
@@ -156,8 +156,8 @@ def test_outputs_that_cannot_be_rows_reach_the_reader_and_not_the_model() -> Non
             return self.output
 
     for output, says in (
-        ("text", "holds no tensor"),
-        ((), "holds no tensor"),
+        ("text", "contains no tensor"),
+        ((), "contains no tensor"),
         (torch.tensor(1.0), "single number"),
     ):
         model = nn.Sequential(Odd(output))

@@ -1,11 +1,35 @@
-"""What `latentwatch.producers` offers, and what it does not drag in."""
+"""What `latentwatch.producers` exports, and what it does not import."""
 
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from latentwatch import producers
+from latentwatch.producers import errors
+
+FOLDER = Path(producers.__file__).parent
+OTHER_HOUSES = {"detector", "stream", "chaos", "lab"}
+EXTRAS = {
+    "PIL",
+    "art",
+    "click",
+    "confluent_kafka",
+    "faust",
+    "fsspec",
+    "jgo",
+    "matplotlib",
+    "mode",
+    "prometheus_client",
+    "pydantic",
+    "rich",
+    "safetensors",
+    "scipy",
+    "structlog",
+}
 
 
 def test_the_package_exports_what_it_names() -> None:
@@ -30,6 +54,11 @@ def test_the_package_exports_what_it_names() -> None:
         assert callable(getattr(producers, name))
     with pytest.raises(AttributeError, match="nonsense"):
         producers.nonsense  # noqa: B018 - the access is what is tested
+
+
+def test_the_tree_of_exceptions_is_drawn_as_it_is() -> None:
+    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
+    assert drawn == [kind.__name__ for kind in errors.ProducerError.__subclasses__()]
 
 
 def modules_after(statement: str) -> set[str]:
@@ -62,12 +91,22 @@ def test_capture_is_the_function_whatever_was_imported_before() -> None:
     )
 
 
-def test_producers_stay_out_of_the_other_rooms_and_extras() -> None:
-    loaded = modules_after(
-        "import latentwatch.producers.wire, latentwatch.producers.publisher, aiokafka; "
-        "import latentwatch.producers.capture, latentwatch.producers._hooks"
-    )
+def test_producers_import_no_other_house_and_no_extra() -> None:
+    """Every file but the Prometheus collector, which needs the extra metrics and says so."""
+    files = sorted(path.stem for path in FOLDER.glob("*.py"))
+    modules = [f"latentwatch.producers.{name}" for name in files if name not in {"prometheus"}]
+    loaded = modules_after(f"import aiokafka, {', '.join(modules)}".replace(".__init__", ""))
 
-    assert {"torch", "aiokafka"} <= loaded
-    assert not loaded & {"faust", "mode", "detector", "stream", "art", "matplotlib", "PIL"}
-    assert not loaded & {"confluent_kafka", "jgo", "click", "pydantic", "structlog", "rich"}
+    assert {"producers", "torch", "aiokafka"} <= loaded
+    assert not loaded & OTHER_HOUSES
+    assert not loaded & EXTRAS
+
+
+@pytest.mark.parametrize("name", sorted(OTHER_HOUSES))
+def test_an_import_of_another_house_would_be_noticed(name: str) -> None:
+    assert name in modules_after(f"import latentwatch.{name}")
+
+
+def test_an_import_of_an_extra_would_be_noticed() -> None:
+    assert "prometheus_client" in modules_after("import latentwatch.producers.prometheus")
+    assert all(find_spec(name) for name in EXTRAS), "a misspelt name would never be found"

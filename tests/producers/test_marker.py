@@ -1,4 +1,4 @@
-"""The message that ends a stream: what it says, and what is refused."""
+"""The end-of-stream message: what is written and read back, and what is refused."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_what_is_written_is_read() -> None:
     assert (message.key, message.value) == (b"resnet/7", b"")
 
 
-def test_readers_that_do_not_know_it_refuse_it_as_no_activations() -> None:
+def test_the_decoder_of_activations_refuses_it() -> None:
     message = encode_end(EndOfStream("resnet", "7"), **ATTRIBUTES)
     with pytest.raises(WireError) as refused:
         decode(message.value, message.headers, key=message.key)
@@ -52,6 +52,6 @@ def test_a_malformed_end_is_refused(headers: list[tuple[str, bytes]]) -> None:
 
 
 @pytest.mark.parametrize("end", [EndOfStream("", "1"), EndOfStream("a", "b/c")])
-def test_an_end_of_no_sound_name_is_not_written(end: EndOfStream) -> None:
+def test_an_end_with_an_invalid_name_is_not_written(end: EndOfStream) -> None:
     with pytest.raises(EncodeError):
         encode_end(end, **ATTRIBUTES)

@@ -1,4 +1,4 @@
-"""What a service says of its publishers; the publishers are real, and without a broker."""
+"""The Prometheus metrics of publishers; the publishers are real, and have no broker."""
 
 import asyncio
 import re
@@ -65,7 +65,7 @@ def watching(*publishers: BackgroundPublisher | ActivationPublisher) -> Publishe
     return collector
 
 
-def test_rows_that_wait_are_queued_and_those_beyond_the_buffer_dropped() -> None:
+def test_waiting_rows_are_queued_and_those_beyond_the_buffer_dropped() -> None:
     publisher = publisher_of()
     collector = watching(publisher)
     assert publish(publisher, 10)
@@ -83,7 +83,7 @@ def test_rows_left_in_the_buffer_at_the_end_are_dropped() -> None:
     assert (queued(series), rows(series, "dropped")) == (0, 10)
 
 
-def test_wrong_arguments_and_sampled_out_rows_are_told_apart() -> None:
+def test_wrong_arguments_and_sampled_out_rows_are_counted_separately() -> None:
     publisher = publisher_of(sampling_rate=0.0)
     collector = watching(publisher)
     publish(publisher, 6)
@@ -106,7 +106,7 @@ def test_rows_and_messages_that_the_broker_has_are_sent(settings: Settings) -> N
     assert series["messages_total", frozenset(labels.items())] == 2
 
 
-def test_a_publisher_that_replaces_another_goes_on_counting() -> None:
+def test_a_publisher_that_replaces_another_continues_its_counters() -> None:
     first = publisher_of(sampling_rate=0.0)
     publish(first, 6)
     second = ActivationPublisher(NOWHERE, "signs", "1", sampling_rate=0.0)
@@ -123,7 +123,7 @@ def test_publishers_of_other_models_have_series_of_their_own() -> None:
     assert (queued(series), queued(series, "lights")) == (0, 3)
 
 
-def test_what_is_published_makes_no_series() -> None:
+def test_the_number_of_series_does_not_depend_on_what_is_published() -> None:
     publisher = publisher_of()
     collector = watching(publisher)
     before = set(read(collector))
@@ -134,7 +134,7 @@ def test_what_is_published_makes_no_series() -> None:
     assert len([name for name, _ in before if name != "build_info"]) == 7
 
 
-def test_the_software_says_its_version() -> None:
+def test_the_build_info_has_the_version() -> None:
     (build,) = [labels for name, labels in read(watching()) if name == "build_info"]
     assert ("software", __version__) in build
 

@@ -1,4 +1,4 @@
-"""The publishers without a broker: they take, count and drop, and never do harm."""
+"""The publishers without a broker: they accept, count and drop rows, and never raise."""
 
 import asyncio
 import socket
@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from latentwatch.producers import ActivationPublisher, BackgroundPublisher, Counters, PublisherError
+from latentwatch.producers._sender import ThrottledLog
 
 NOWHERE = "127.0.0.1:1"
 LOGGER = "latentwatch.producers"
@@ -189,7 +190,7 @@ def test_wrong_settings_are_named_at_once(settings: dict[str, Any], says: str) -
 
 
 @pytest.mark.parametrize("options", [{"acks": 7}, {"no_such_option": 1}, {"compression": "rar"}])
-def test_options_that_aiokafka_refuses_are_told_at_the_start(options: dict[str, Any]) -> None:
+def test_options_that_aiokafka_refuses_raise_at_the_start(options: dict[str, Any]) -> None:
     with pytest.raises(PublisherError, match="aiokafka refuses"):
         BackgroundPublisher(NOWHERE, "signs", "3", **options).start()
     with pytest.raises(PublisherError, match="aiokafka refuses"):
@@ -199,9 +200,36 @@ def test_options_that_aiokafka_refuses_are_told_at_the_start(options: dict[str, 
 def test_a_publisher_starts_once() -> None:
     with (
         BackgroundPublisher(NOWHERE, "signs", "3") as publisher,
-        pytest.raises(PublisherError, match="make a new one"),
+        pytest.raises(PublisherError, match="create a new one"),
     ):
         publisher.start()
+
+
+def test_a_kind_of_warning_is_logged_once_in_its_interval(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = ThrottledLog(interval=3600.0)
+    for number in range(5):
+        log.warning("full", f"full {number}")
+    log.warning("other", "other")
+
+    assert [record.message for record in caplog.records] == ["full 0", "other"]
+
+
+def test_suppressed_warnings_are_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("latentwatch.producers._sender.time.monotonic", lambda: now)
+    log = ThrottledLog(interval=30.0)
+    for now in (0.0, 10.0, 29.0, 30.0, 61.0):
+        log.warning("full", f"at {now:.0f}")
+
+    assert [record.message for record in caplog.records] == [
+        "at 0",
+        "at 30 (2 more like this before)",
+        "at 61",
+    ]
 
 
 def test_passwords_stay_out_of_the_representation() -> None:

@@ -144,7 +144,7 @@ def test_rows_published_before_the_topic_exists_arrive(kafka_bootstrap: str) -> 
 
 
 @pytest.mark.broker
-def test_hostile_rows_take_no_others_with_them(kafka_bootstrap: str, topic: str) -> None:
+def test_hostile_rows_do_not_affect_others(kafka_bootstrap: str, topic: str) -> None:
     values = np.zeros((6, 2), np.float32)
     values[0], values[1, 0] = np.nan, 1e30
     ids = ["not-finite", "huge", "same", "same", "same", "x" * 5000]

@@ -39,7 +39,7 @@ def test_arguments_become_arrays_of_the_wire_that_the_caller_may_overwrite() -> 
     assert (len(rows), rows.width, rows.input_refs) == (3, 2, [None] * 3)
 
 
-def test_missing_ids_and_times_are_made_up() -> None:
+def test_missing_ids_and_times_get_defaults() -> None:
     before = time.time_ns()
     rows = make_rows(["a", "b"], request_ids=None)
 
@@ -48,7 +48,7 @@ def test_missing_ids_and_times_are_made_up() -> None:
     assert (rows.event_time_ns <= time.time_ns()).all()
 
 
-def test_one_time_serves_all_rows() -> None:
+def test_one_time_applies_to_all_rows() -> None:
     assert make_rows(["a", "b"], event_time_ns=10**18).event_time_ns.tolist() == [10**18] * 2
     assert make_rows(["a"], event_time_ns=[10**18]).event_time_ns.tolist() == [10**18]
 
@@ -71,7 +71,7 @@ def test_a_link_that_cannot_be_sent_is_left_out() -> None:
     assert make_rows([*"abcde"], input_refs=refs).input_refs == ["s3://a", *[None] * 4]
 
 
-def test_clients_are_told_apart_whatever_they_call_themselves() -> None:
+def test_clients_stay_distinguishable_whatever_their_names() -> None:
     long = "x" * 257
     clients = make_rows([*"abcdef"], clients=["alice", None, "", long, long, "\ud800"]).clients
     assert clients is not None
@@ -87,7 +87,7 @@ def trace(number: int) -> str:
     return f"00-{number:032x}-{number:016x}-01"
 
 
-def test_a_trace_serves_all_rows_or_each_has_its_own() -> None:
+def test_a_trace_applies_to_all_rows_or_each_has_its_own() -> None:
     assert make_rows(["a", "b"], traceparent=trace(1)).traceparents == [trace(1)] * 2
     assert make_rows(["a", "b"], traceparent=[None, trace(2)]).traceparents == [None, trace(2)]
     assert make_rows(["a", "b"]).traceparents is None
@@ -186,7 +186,7 @@ def test_no_part_repeats_an_id_and_no_row_is_lost(ids: list[str]) -> None:
     assert rows == list(range(len(ids)))
 
 
-def test_only_rows_that_are_not_finite_are_left_out() -> None:
+def test_only_rows_with_nan_or_infinity_are_left_out() -> None:
     values = np.zeros((4, 2), np.float32)
     values[1, 1], values[3, 0] = np.nan, -np.inf
     other = np.zeros((4, 1), np.float16)

@@ -45,7 +45,7 @@ def test_a_batch_survives_the_wire(make_batch: MakeBatch) -> None:
     assert_same(batch, decode(value, headers, key=key))
 
 
-def test_rows_of_several_traces_say_theirs(make_batch: MakeBatch) -> None:
+def test_rows_of_several_traces_keep_their_own(make_batch: MakeBatch) -> None:
     one, other = (f"00-{n:032x}-{n:016x}-01" for n in (1, 2))
     batch = make_batch(**traces_of([None, one, other, other, None])._asdict())
 
@@ -57,7 +57,7 @@ def test_rows_of_several_traces_say_theirs(make_batch: MakeBatch) -> None:
     assert back.row_traceparents == [None, one, other, other, None]
 
 
-def test_rows_of_one_trace_say_it_once(make_batch: MakeBatch) -> None:
+def test_a_trace_that_all_rows_share_is_written_once(make_batch: MakeBatch) -> None:
     one = f"00-{1:032x}-{1:016x}-01"
     batch = make_batch(**traces_of([one] * 5)._asdict())
 
@@ -297,15 +297,15 @@ def test_ids_and_times_have_defaults(make_batch: MakeBatch) -> None:
         ({"activations": {"x": [[1.0]] * ROWS}}, "layer x: give a numpy array"),
         ({"activations": {"x": np.ones((ROWS, 1))}}, "layer x: give a numpy array"),
         ({"activations": {"x": np.ones((ROWS, 1), np.uint16)}}, "named in bfloat16"),
-        ({"activations": {"x": np.ones(ROWS, np.float32)}}, "layer x: shape"),
-        ({"activations": {"x": np.ones((ROWS + 1, 1), np.float32)}}, "layer x: shape"),
+        ({"activations": {"x": np.ones(ROWS, np.float32)}}, "layer x has shape"),
+        ({"activations": {"x": np.ones((ROWS + 1, 1), np.float32)}}, "layer x has shape"),
         ({"activations": {"x": np.ones((ROWS, 0), np.float32)}}, "dimensions of layer x"),
         ({"activations": {"a b": np.ones((ROWS, 1), np.float32)}}, "layer 'a b'"),
         ({"activations": {"predicted_class": np.ones((ROWS, 1), np.float32)}}, "rename"),
         ({"activations": {"x": np.full((ROWS, 1), np.nan, np.float32)}}, "NaN or infinity"),
         ({"activations": {"x": np.full((ROWS, 1), -np.inf, np.float16)}}, "NaN or infinity"),
         ({"predicted": np.arange(ROWS)}, "predicted_class: give a numpy array of int32"),
-        ({"predicted": np.zeros(ROWS + 1, np.int32)}, "predicted_class: shape"),
+        ({"predicted": np.zeros(ROWS + 1, np.int32)}, "predicted_class has shape"),
         ({"predicted": np.full(ROWS, -1, np.int32)}, "classes count from 0"),
         ({"event_time_ns": np.full(ROWS, 1_900_000_000)}, "use nanoseconds"),
         ({"event_time_ns": [10**18] * ROWS}, "event_time_ns: give a numpy array"),
@@ -328,7 +328,7 @@ def test_the_encoder_says_what_to_do(
         encode(make_batch(**changes))
 
 
-def test_the_encoder_knows_the_limits_too(make_batch: MakeBatch) -> None:
+def test_the_encoder_checks_the_limits(make_batch: MakeBatch) -> None:
     for limits in (
         Limits(rows=ROWS - 1),
         Limits(layers=1),

@@ -1,4 +1,4 @@
-"""Inputs that fuzzing has found to matter, judged in every run; and the fuzzer itself, shortly."""
+"""Inputs that fuzzing found to matter are run every time; so is the fuzzer itself, briefly."""
 
 import subprocess
 import sys

@@ -188,7 +188,7 @@ def decodes_or_refuses(message: Message) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, len(VALID.value) - 1), st.integers(1, 255)), max_size=8))
 @settings(max_examples=500, deadline=None)
-def test_flipped_bytes_are_accepted_only_if_still_sound(flips: list[tuple[int, int]]) -> None:
+def test_flipped_bytes_are_accepted_only_if_still_valid(flips: list[tuple[int, int]]) -> None:
     value = bytearray(VALID.value)
     for position, mask in flips:
         value[position] ^= mask
@@ -204,7 +204,7 @@ def test_cut_and_stretched_values_are_refused(position: int, inserted: bytes, cu
 
 @given(st.integers(0, len(VALID.headers) - 1), st.binary(max_size=60) | st.none())
 @settings(max_examples=300, deadline=None)
-def test_changed_headers_are_accepted_only_if_still_sound(
+def test_changed_headers_are_accepted_only_if_still_valid(
     index: int, replacement: bytes | None
 ) -> None:
     headers = list(VALID.headers)
