@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from latentwatch.stream.core.outputs import Outputs
 from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.reader import open_consumer, read_topic
 from latentwatch.stream.kafka.topics import partition_count
 from latentwatch.stream.settings import Settings
 
@@ -58,17 +59,8 @@ async def _read(settings: Settings, layers: tuple[str, ...]) -> Seen:
         topics.flagged_requests: "flagged_requests",
     }
     seen = Seen(Outputs(layers))
-    async with AIOKafkaConsumer(**settings.kafka_options()) as consumer:
-        places = [place for topic in roles for place in await _places(settings, topic)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(places)
-        left = {place for place, end in ends.items() if end}
-        while left:
-            for place, records in (await consumer.getmany(timeout_ms=200)).items():
-                for record in records:
-                    seen.take(roles[place.topic], record)
-            left = {p for p in left if await consumer.position(p) < ends[p]}
+    async for record in read_topic(settings, *roles):
+        seen.take(roles[record.topic], record)
     return seen
 
 
@@ -89,7 +81,7 @@ def dead_letters(settings: Settings) -> int:
 
 
 async def _ends(settings: Settings, topic: str) -> dict[TopicPartition, int]:
-    async with AIOKafkaConsumer(**settings.kafka_options()) as consumer:
+    async with open_consumer(settings) as consumer:
         ends: dict[TopicPartition, int] = await consumer.end_offsets(await _places(settings, topic))
         return ends
 

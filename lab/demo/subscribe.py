@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 
 import orjson
-from aiokafka import AIOKafkaConsumer
 
 from latentwatch.stream.core.errors import StreamError
 from latentwatch.stream.core.outputs import Outputs
-from latentwatch.stream.kafka.consumers import stop_consumer
+from latentwatch.stream.kafka.reader import Consumer, open_consumer
 from latentwatch.stream.settings import Settings
 
 __all__ = ["collect"]
@@ -24,16 +23,10 @@ async def collect(
 ) -> Outputs:
     """Read until the hours account for all requests; `check` is told how many they do."""
     topics = settings.topics()
-    consumer = AIOKafkaConsumer(
-        topics.alerts,
-        topics.detection_rates,
-        topics.flagged_requests,
-        **settings.kafka_options(),
-        auto_offset_reset="earliest",
-    )
     outputs = Outputs(layers)
-    await consumer.start()
-    try:
+    async with open_consumer(
+        settings, topics.alerts, topics.detection_rates, topics.flagged_requests
+    ) as consumer:
         news = time.monotonic()
         while (
             outputs.counted < requests
@@ -58,12 +51,10 @@ async def collect(
                     f"the hours account for {outputs.counted} of {requests} requests, and nothing "
                     f"came for {PATIENCE_SECONDS:g} s; worker.log in the output folder may say why"
                 )
-    finally:
-        await stop_consumer(consumer)
     return outputs
 
 
-async def _read_to_the_end(consumer: AIOKafkaConsumer) -> bool:
+async def _read_to_the_end(consumer: Consumer) -> bool:
     """Whether nothing waits in any partition: the last state of an alert may lie in another one."""
     ends = await consumer.end_offsets(list(consumer.assignment()))
     return all([await consumer.position(place) >= end for place, end in ends.items()])

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from latentwatch.stream.core.errors import StreamError
 from latentwatch.stream.dashboard.changes import Changes
 from latentwatch.stream.dashboard.store import Store
 from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.reader import open_consumer
 from latentwatch.stream.kafka.topics import partition_count
 from latentwatch.stream.settings import Settings
 
@@ -64,7 +65,7 @@ class GroupLag:
             TopicPartition(topic, p) for p in range(await partition_count(self._settings, topic))
         ]
         async with (
-            AIOKafkaConsumer(**self._settings.kafka_options()) as consumer,
+            open_consumer(self._settings) as consumer,
             WorkerLag(self._settings) as lag,
         ):
             while True:

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from latentwatch.stream.kafka.reader import Consumer, Spans, open_consumer, read_spans, spans_of
 from latentwatch.stream.kafka.topics import partition_count
 from latentwatch.stream.notify.change import AlertState, Book, alert_state
 from latentwatch.stream.notify.errors import DeliveryError
@@ -65,11 +66,8 @@ class Follower:
             TopicPartition(self._topic, partition)
             for partition in range(await partition_count(self._settings, self._topic))
         ]
-        async with AIOKafkaConsumer(
-            **self._settings.kafka_options(),
-            group_id=group_id(self._settings, self._target.name),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        async with open_consumer(
+            self._settings, group_id=group_id(self._settings, self._target.name)
         ) as consumer:
             consumer.assign(places)
             for place in places:
@@ -77,7 +75,7 @@ class Follower:
             self._log.info("following", topic=self._topic, firing=len(self._book.firing))
             await self._follow(consumer, places)
 
-    async def _follow(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
+    async def _follow(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         while not await self._retry.pause(0):
             for place, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
                 for record in records:
@@ -87,21 +85,20 @@ class Follower:
             await self._refresh()
             await self._commit_again(consumer, places)
 
-    async def _begin(self, consumer: AIOKafkaConsumer, place: TopicPartition) -> None:
+    async def _begin(self, consumer: Consumer, place: TopicPartition) -> None:
         """Learn what was told, and go to where the target stands."""
-        begin = (await consumer.beginning_offsets([place]))[place]
-        end = (await consumer.end_offsets([place]))[place]
+        begin, end = (await spans_of(consumer, [place]))[place]
         stands = await consumer.committed(place)
         if stands is None or stands > end:
             # committed before anything is told: what happens from here on is never lost
-            states = self._states(await _read(consumer, place, begin, end))
+            states = await self._states(consumer, {place: (begin, end)})
             stands = first_of_firing(states, end)
             await consumer.commit({place: stands})
-        for _, state in self._states(await _read(consumer, place, begin, stands)):
+        for _, state in await self._states(consumer, {place: (begin, stands)}):
             self._book.enter(state)
         consumer.seek(place, max(begin, stands))
 
-    async def _take(self, consumer: AIOKafkaConsumer, place: TopicPartition, record: Any) -> bool:
+    async def _take(self, consumer: Consumer, place: TopicPartition, record: Any) -> bool:
         """Tell of a record if it is news; False if the process is to end before that is done."""
         state = self._state(record)
         if state is None:
@@ -118,9 +115,10 @@ class Follower:
         log.info("told")
         return True
 
-    def _states(self, records: list[Any]) -> list[tuple[int, AlertState]]:
-        """Offsets and states of records, without those that are none."""
-        found = [(record.offset, self._state(record)) for record in records]
+    async def _states(self, consumer: Consumer, spans: Spans) -> list[tuple[int, AlertState]]:
+        """Offsets and states of the records in a stretch, without those that are not alerts."""
+        records = read_spans(consumer, spans)
+        found = [(record.offset, self._state(record)) async for record in records]
         return [(offset, state) for offset, state in found if state is not None]
 
     def _state(self, record: Any) -> AlertState | None:
@@ -147,7 +145,7 @@ class Follower:
             self._refresh_at = now + seconds / 4
             self._log.warning("not refreshed", reason=str(error))
 
-    async def _commit_again(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
+    async def _commit_again(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if time.monotonic() >= self._commit_at:
             await consumer.commit({place: await consumer.position(place) for place in places})
             self._commit_at = time.monotonic() + COMMIT_AGAIN_SECONDS
@@ -170,16 +168,3 @@ def first_of_firing(states: Iterable[tuple[int, AlertState]], end: int) -> int:
         else:
             firing.pop(state.id, None)
     return min(firing.values(), default=end)
-
-
-async def _read(
-    consumer: AIOKafkaConsumer, place: TopicPartition, first: int, end: int
-) -> list[Any]:
-    """Records of a partition from one offset on, before another."""
-    consumer.seek(place, first)
-    records: list[Any] = []
-    # compaction leaves gaps: the position tells the end, not the count
-    while first < end and await consumer.position(place) < end:
-        for batch in (await consumer.getmany(place, timeout_ms=POLL_MS)).values():
-            records += [record for record in batch if record.offset < end]
-    return records
