@@ -9,19 +9,19 @@ import orjson
 
 from latentwatch.stream.core.errors import StreamError
 from latentwatch.stream.core.outputs import Outputs
-from latentwatch.stream.kafka.reader import Consumer, open_consumer
+from latentwatch.stream.kafka.reader import has_reached, open_consumer
 from latentwatch.stream.settings import Settings
 
 __all__ = ["collect"]
 
 PATIENCE_SECONDS = 90.0
-"""Without any news for so long something is wrong."""
+"""How long the topics may be silent before something must be wrong."""
 
 
 async def collect(
     settings: Settings, layers: tuple[str, ...], requests: int, check: Callable[[int], None]
 ) -> Outputs:
-    """Read until the hours account for all requests; `check` is told how many they do."""
+    """Read until the hours account for all requests; `check` gets the number so far."""
     topics = settings.topics()
     outputs = Outputs(layers)
     async with open_consumer(
@@ -31,7 +31,8 @@ async def collect(
         while (
             outputs.counted < requests
             or not outputs.is_consistent
-            or not await _read_to_the_end(consumer)
+            # the newest state of an alert may lie in another partition than the hours do
+            or not await has_reached(consumer, await consumer.end_offsets(consumer.assignment()))
         ):
             batches = await consumer.getmany(timeout_ms=300)
             for record in (r for batch in batches.values() for r in batch):
@@ -49,12 +50,6 @@ async def collect(
             if time.monotonic() - news > PATIENCE_SECONDS:
                 raise StreamError(
                     f"the hours account for {outputs.counted} of {requests} requests, and nothing "
-                    f"came for {PATIENCE_SECONDS:g} s; worker.log in the output folder may say why"
+                    f"came for {PATIENCE_SECONDS:g} s: see worker.log in the output folder"
                 )
     return outputs
-
-
-async def _read_to_the_end(consumer: Consumer) -> bool:
-    """Whether nothing waits in any partition: the last state of an alert may lie in another one."""
-    ends = await consumer.end_offsets(list(consumer.assignment()))
-    return all([await consumer.position(place) >= end for place, end in ends.items()])

@@ -1,4 +1,4 @@
-"""Everything that stands in the topics at the end, in the order of each partition."""
+"""Everything that is in the topics at the end, in the order of each partition."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLES = (
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Records of the topics, by the part that the topic plays."""
+    """Records of the topics, by the role of the topic."""
 
     records: dict[str, list[Any]]
 

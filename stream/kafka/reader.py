@@ -20,6 +20,7 @@ from latentwatch.stream.settings import Settings
 __all__ = [
     "Consumer",
     "Spans",
+    "has_reached",
     "latest_by_key",
     "open_consumer",
     "read_spans",
@@ -115,6 +116,11 @@ async def spans_of(
     begins = await consumer.beginning_offsets(wanted)
     ends = await consumer.end_offsets(wanted)
     return {place: (begins[place], ends[place]) for place in wanted}
+
+
+async def has_reached(consumer: Consumer, ends: Mapping[TopicPartition, int]) -> bool:
+    """Whether a consumer has read every partition up to an offset."""
+    return all([await consumer.position(place) >= end for place, end in ends.items()])
 
 
 async def read_spans(

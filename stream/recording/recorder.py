@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 
 from latentwatch.producers.wire import Limits, WireError, decode, read_end
 from latentwatch.stream.core.errors import RecordingError, TopicError
-from latentwatch.stream.kafka.reader import Consumer, open_consumer, spans_of
+from latentwatch.stream.kafka.reader import Consumer, has_reached, open_consumer, spans_of
 from latentwatch.stream.kafka.topics import partition_count
 from latentwatch.stream.recording.rows import RecordedMessage
 from latentwatch.stream.recording.writer import RecordingWriter
@@ -74,7 +74,7 @@ class Recorder:
             try:
                 ends = await self._begin(consumer)
                 while not stop.is_set():
-                    if until_end and await _has_reached(consumer, ends):
+                    if until_end and await has_reached(consumer, ends):
                         break
                     await self._poll(consumer)
             finally:
@@ -142,7 +142,3 @@ class Recorder:
                 next=beginning,
             )
         return max(position, beginning)
-
-
-async def _has_reached(consumer: Consumer, ends: dict[TopicPartition, int]) -> bool:
-    return all([await consumer.position(place) >= end for place, end in ends.items()])
