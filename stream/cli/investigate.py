@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from latentwatch.detector import Baseline
     from latentwatch.stream.investigate import AnyAlert, MessageSource
-    from latentwatch.stream.investigate.report import Report
+    from latentwatch.stream.investigate.page import Report
     from latentwatch.stream.investigate.separation import Separation
     from latentwatch.stream.recording import Recording
     from latentwatch.stream.settings import Settings
@@ -220,8 +220,8 @@ def inspect(
     """
     need_extra("pyarrow", "matplotlib", "sklearn", "jinja2")
     use_one_thread()
+    from latentwatch.stream.investigate.page import refuse_overwriting, write_report
     from latentwatch.stream.investigate.pictures import InputPictures
-    from latentwatch.stream.investigate.report import refuse_overwriting, write_report
     from latentwatch.stream.kafka.connection import check_connection
 
     refuse_overwriting(out, force=force)

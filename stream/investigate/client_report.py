@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentwatch import __version__
 from latentwatch.stream.investigate.advice import KEEP, Step, replay_command
 from latentwatch.stream.investigate.alert import ClientAlert
 from latentwatch.stream.investigate.client import JudgedClient
 from latentwatch.stream.investigate.client_drawing import draw_evidence, draw_queries
-from latentwatch.stream.investigate.client_page import CLIENT
-from latentwatch.stream.investigate.page import render
+from latentwatch.stream.investigate.page import LISTED, Report, data_uri, moment, render
 from latentwatch.stream.investigate.pictures import InputPictures
-from latentwatch.stream.investigate.report import LISTED, Report, data_uri, moment
 
 __all__ = ["make_client_report"]
 
@@ -40,7 +37,7 @@ def make_client_report(
     refs = (judged.rows.requests.input_refs[row] for row in listed)
     shown = (pictures or InputPictures()).read(refs)
     html = render(
-        CLIENT,
+        "client.html",
         alert=judged.alert,
         summary=_summary(judged.alert),
         facts=_facts(judged),
@@ -57,7 +54,6 @@ def make_client_report(
         has_pictures=any(shown),
         classes=Counter(judged.rows.predicted[judged.judged].tolist()).most_common(),
         steps=_steps(judged.alert, recording),
-        version=__version__,
         origin=origin,
     )
     return Report(html, evidence, drawn)

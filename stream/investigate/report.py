@@ -1,50 +1,22 @@
-"""An alert's report: its pictures, its page, and the files that they are written to."""
+"""The report of an alert about a window: its pictures and its page."""
 
 from __future__ import annotations
 
-from base64 import b64encode
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentwatch import __version__
-from latentwatch.stream.core.times import timestamp
 from latentwatch.stream.investigate.advice import next_steps
 from latentwatch.stream.investigate.alert import AlertEvent
 from latentwatch.stream.investigate.drawing import draw_map, draw_timeline
-from latentwatch.stream.investigate.errors import InvestigationError
-from latentwatch.stream.investigate.page import WINDOW, render
+from latentwatch.stream.investigate.page import LISTED, Report, data_uri, moment, render
 from latentwatch.stream.investigate.pictures import InputPictures
 from latentwatch.stream.investigate.suspicion import Suspicion, SuspiciousRequest, weigh
 from latentwatch.stream.investigate.window import Judged
 
-__all__ = [
-    "FILES",
-    "LISTED",
-    "Report",
-    "data_uri",
-    "make_report",
-    "moment",
-    "refuse_overwriting",
-    "write_report",
-]
-
-FILES = ("report.html", "timeline.png", "map.png")
-
-LISTED = 24
-"""Requests in the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The page, and its pictures as PNG."""
-
-    html: str
-    timeline: bytes
-    map: bytes | None
+__all__ = ["make_report"]
 
 
 def make_report(
@@ -78,7 +50,7 @@ def make_report(
     listed = suspicion.requests[:LISTED]
     shown = (pictures or InputPictures()).read(request.input_ref for request in listed)
     html = render(
-        WINDOW,
+        "window.html",
         alert=judged.alert,
         summary=_summary(judged.alert),
         facts=_facts(judged, suspicion),
@@ -101,38 +73,9 @@ def make_report(
         before=judged.start,
         classes=suspicion.classes,
         steps=next_steps(judged.alert, suspicion, recording),
-        version=__version__,
         origin=origin,
     )
     return Report(html, timeline, drawn)
-
-
-def refuse_overwriting(folder: Path, *, force: bool) -> None:
-    """Raise an `InvestigationError` where a report is there already, unless `force` is given."""
-    there = [name for name in FILES if (folder / name).exists()]
-    if there and not force:
-        raise InvestigationError(
-            f"{folder} has {', '.join(there)} already: choose another folder, or --force"
-        )
-
-
-def write_report(report: Report, folder: Path) -> Path:
-    """Write the page and its pictures into a folder; return the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        # an old map must not stand beside a report that has none
-        (folder / name).unlink(missing_ok=True)
-    (folder / "timeline.png").write_bytes(report.timeline)
-    if report.map is not None:
-        (folder / "map.png").write_bytes(report.map)
-    page = folder / "report.html"
-    page.write_text(report.html, encoding="utf-8")
-    return page
-
-
-def data_uri(picture: bytes) -> str:
-    """A PNG as it stands in a page."""
-    return f"data:image/png;base64,{b64encode(picture).decode()}"
 
 
 def _summary(alert: AlertEvent) -> str:
@@ -245,8 +188,3 @@ def _plain(request: SuspiciousRequest) -> dict[str, Any]:
         "share": f"{request.share:.1%}" if known else "–",
         "time": moment(request.event_time_ns),
     }
-
-
-def moment(time_ns: int) -> str:
-    """Date and time of day, UTC, for people."""
-    return timestamp(time_ns)[:19].replace("T", " ")

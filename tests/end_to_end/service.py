@@ -15,9 +15,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from latentwatch.stream.core.lane import Lane
-from latentwatch.stream.processes.child import Child
 from latentwatch.stream.kafka.bounded_batches import Bounds
 from latentwatch.stream.kafka.reader import read_topic
+from latentwatch.stream.processes.child import Child
 from latentwatch.stream.service.lane_state import read_lane_states
 from latentwatch.stream.settings import Settings
 from tests.end_to_end.traffic import LAYERS, START_HOUR
