@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import orjson
 from rich.console import Console
 
 from latentwatch.lab.demo.child import guarded
-from latentwatch.stream.cli.dashboard import EXTRA
+from latentwatch.stream.cli.extras import missing
 from latentwatch.stream.settings import Settings
 
 __all__ = ["InputFiles", "open_in_browser", "running_dashboard"]
@@ -43,9 +42,9 @@ def running_dashboard(settings: Settings, out: Path, console: Console) -> Iterat
         Folder of the results; an earlier demo's history in it is deleted.
     console : Console
     """
-    if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
-        names = ", ".join(missing)
-        console.print(f"no dashboard, for it needs {names}: pip install 'latentwatch\\[dashboard]'")
+    if absent := missing("dashboard"):
+        names = ", ".join(absent)
+        console.print(f"no dashboard: it needs {names}: pip install 'latentwatch\\[dashboard]'")
         yield ""
         return
     for old in out.glob("dashboard.sqlite*"):
