@@ -4,6 +4,14 @@ Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseli
 `Baseline.test` once, or watch a stream with `Monitor`.
 """
 
+from importlib.util import find_spec as _find_spec
+
+if _missing := [name for name in ("fsspec", "safetensors", "scipy") if _find_spec(name) is None]:
+    raise ModuleNotFoundError(
+        f"latentwatch.detector needs {', '.join(_missing)}: pip install 'latentwatch[detector]'",
+        name=_missing[0],
+    )
+
 from latentwatch.detector.baseline import Baseline, View, WindowTest
 from latentwatch.detector.calibration import Calibration, RunLengths
 from latentwatch.detector.clients.extraction import Extraction, ExtractionMonitor

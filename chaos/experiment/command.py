@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,15 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-__all__ = ["experiment"]
+from latentwatch.stream.cli.extras import need
+from latentwatch.stream.cli.group import Group
 
-EXTRA = ("art", "chaoslib", "jinja2", "jgo")
+__all__ = ["experiment"]
 
 LOOKS = {"held": "green", "deviated": "red", "not run": "yellow"}
 
 
-@click.group()
+@click.group(cls=Group)
 def experiment() -> None:
     """Run chaos experiments, and write the scorecard of a model."""
 
@@ -40,7 +40,7 @@ def run(files: tuple[Path, ...], out: Path, variables: tuple[str, ...], force: b
     be run. KAFKA_BOOTSTRAP_SERVERS names a broker to use; else one is started. experiments/ has
     ready ones.
     """
-    _need_extra()
+    need("chaos")
     from latentwatch.chaos.experiment.run import read_variables, run_experiments
 
     # aiokafka warns of a broker that is away, which here is meant
@@ -83,7 +83,7 @@ def scorecard(
     baseline was
     not fitted on, every other set an attack. A .json file beside one says what the attacks achieve.
     """
-    _need_extra()
+    need("chaos")
     from datetime import UTC, datetime
 
     from latentwatch.chaos.experiment.scorecard import make_scorecard
@@ -115,13 +115,6 @@ def _success(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     return {name: one["success"] for name, one in orjson.loads(path.read_bytes()).items()}
-
-
-def _need_extra() -> None:
-    if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
-        raise click.ClickException(
-            f"experiments need {', '.join(missing)}: pip install 'latentwatch[chaos]'"
-        )
 
 
 def _say(text: str) -> None:

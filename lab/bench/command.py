@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from latentwatch.stream.cli.extras import need
 from latentwatch.stream.cli.options import use_one_thread
-from latentwatch.stream.cli.record import need_extra
 
 __all__ = ["bench"]
 
@@ -33,7 +33,7 @@ def bench(names: tuple[str, ...], json_file: Path | None) -> None:
     Nothing else should run on the machine. The last four start a Kafka of their own; peers needs
     `make peers`, overhead the extra `bench`, device a CUDA device: each is left out without.
     """
-    need_extra("pyarrow")
+    need("record")
     use_one_thread()
     import orjson
 

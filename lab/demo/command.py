@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-__all__ = ["demo"]
+from latentwatch.stream.cli.extras import need
 
-EXTRA = ("art", "matplotlib", "PIL", "jgo")
+__all__ = ["demo"]
 
 
 @click.command()
@@ -39,11 +38,7 @@ EXTRA = ("art", "matplotlib", "PIL", "jgo")
               help="Show it in a browser; on a terminal it stays until Enter.")  # fmt: skip
 def demo(cache: Path | None, **options: Any) -> None:
     """See an attack being caught: four hours of traffic signs, played as fast as it goes."""
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise click.ClickException(
-            f"the demo needs {', '.join(missing)}: pip install 'latentwatch[demo]'"
-        )
+    need("demo")
     from latentwatch.lab.brokers import cache_folder
     from latentwatch.lab.demo.plan import DemoPlan
     from latentwatch.lab.demo.run import run_demo

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import time
@@ -16,7 +15,7 @@ import numpy as np
 import orjson
 from rich.console import Console
 
-from latentwatch.stream.cli.dashboard import EXTRA
+from latentwatch.stream.cli.extras import missing
 from latentwatch.stream.processes.child import Child
 from latentwatch.stream.settings import Settings
 
@@ -42,8 +41,8 @@ def running_dashboard(settings: Settings, out: Path, console: Console) -> Iterat
         Folder of the results; an earlier demo's history in it is deleted.
     console : Console
     """
-    if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
-        names = ", ".join(missing)
+    if absent := missing("dashboard"):
+        names = ", ".join(absent)
         console.print(f"no dashboard, which needs {names}: pip install 'latentwatch\\[dashboard]'")
         yield ""
         return

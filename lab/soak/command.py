@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from latentwatch.stream.cli.extras import need
 from latentwatch.stream.cli.options import use_one_thread
 
 __all__ = ["soak"]
@@ -54,11 +54,7 @@ def soak(
     disks fill. Afterwards every count, sum and alert must be that of an undisturbed run. It needs
     Java 17 for brokers of its own; nothing else is touched. See docs/faults.md.
     """
-    missing = [m for m in ("jgo", "psutil", "pyarrow") if importlib.util.find_spec(m) is None]
-    if missing:
-        raise click.ClickException(
-            f"this needs {', '.join(missing)}: pip install 'latentwatch[demo,record]'"
-        )
+    need("demo", "record")
     # aiokafka warns of a broker that is away, which here is meant
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     use_one_thread()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from latentwatch.stream.cli.baseline_tables import describe, difference_tables
+from latentwatch.stream.cli.group import Group
 from latentwatch.stream.cli.options import EventTime
 from latentwatch.stream.cli.sign import keygen, sign, verify
 from latentwatch.stream.cli.sources import Part, Source, load_npz, open_source, read_arrays
@@ -40,7 +41,7 @@ class _Findings(click.ParamType):
         return names
 
 
-@click.group()
+@click.group(cls=Group)
 def baseline() -> None:
     """Fit, show, compare and sign baselines."""
 

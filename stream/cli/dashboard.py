@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from latentwatch.stream.cli.extras import need
 from latentwatch.stream.cli.options import load_settings, settings_option
 
-__all__ = ["EXTRA", "PREFIX", "dashboard"]
-
-EXTRA = ("fastapi", "uvicorn", "prometheus_client", "aiohttp")
+__all__ = ["PREFIX", "dashboard"]
 
 PREFIX = "LATENTWATCH_DASHBOARD"
 """Of the environment variables; the name of the option follows."""
@@ -66,11 +64,7 @@ def dashboard(
     It reads the output topics and keeps them in a file, so that a restart shows the past. Options
     may be environment variables: LATENTWATCH_DASHBOARD_PORT and so on. See docs/dashboard.md.
     """
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise click.ClickException(
-            f"this needs {', '.join(missing)}: pip install 'latentwatch[dashboard]'"
-        )
+    need("dashboard")
     from latentwatch.stream.dashboard.options import Options, read_token
     from latentwatch.stream.dashboard.run import run_dashboard
     from latentwatch.stream.kafka.connection import check_connection

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from latentwatch.stream.cli.group import Group
 from latentwatch.stream.cli.options import EventTime
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _output_options(command: Command) -> Command:
     return command
 
 
-@click.group("import")
+@click.group("import", cls=Group)
 def import_group() -> None:
     """Make recordings of what other systems captured (docs/import.md)."""
 
@@ -223,7 +224,7 @@ def _skipped_table(summary: Summary) -> Table:
     return table
 
 
-@click.group("export")
+@click.group("export", cls=Group)
 def export_group() -> None:
     """Write what other systems read (docs/import.md)."""
 

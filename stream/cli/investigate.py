@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from latentwatch.stream.cli.extras import need
 from latentwatch.stream.cli.options import load_settings, settings_option, use_one_thread
-from latentwatch.stream.cli.record import need_extra
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,7 @@ def layers(
     The earlier half of CLEAN is the baseline; its later half shows how calm a layer stays, and
     ATTACK how well it sees. Both are paths or fsspec URLs of recordings.
     """
-    need_extra("pyarrow", "matplotlib", "sklearn")
+    need("record")
     use_one_thread()
     from latentwatch.stream.investigate.panels import draw_layers
     from latentwatch.stream.investigate.separation import separate
@@ -218,7 +218,7 @@ def inspect(
     and judged again: the report says whether T and E are the alert's. Of a client who seems to copy
     the model it shows the queries, and how the evidence grew.
     """
-    need_extra("pyarrow", "matplotlib", "sklearn", "jinja2")
+    need("record")
     use_one_thread()
     from latentwatch.stream.investigate.page import refuse_overwriting, write_report
     from latentwatch.stream.investigate.pictures import InputPictures

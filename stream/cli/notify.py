@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from pathlib import Path
 
 import click
 
+from latentwatch.stream.cli.extras import need
 from latentwatch.stream.cli.options import load_settings, settings_option
 
 __all__ = ["notify"]
@@ -43,8 +43,7 @@ def notify(
     Each change is told once, across restarts too, and nothing is lost: a target that does not
     answer is tried until it does, and holds up no other. See docs/subscribers.md.
     """
-    if importlib.util.find_spec("apprise") is None:
-        raise click.ClickException("this needs apprise: pip install 'latentwatch[notify]'")
+    need("notify")
     import random
 
     from latentwatch.stream.kafka.connection import check_connection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +15,7 @@ if TYPE_CHECKING:
     from latentwatch.stream.recording.recorder import Recorder
     from latentwatch.stream.settings import Settings
 
-__all__ = ["need_extra", "record"]
-
-
-def need_extra(*modules: str) -> None:
-    """Fail with what to install unless the extra ``record`` is there."""
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise click.ClickException(
-            f"this needs {', '.join(missing)}: pip install 'latentwatch[record]'"
-        )
+__all__ = ["record"]
 
 
 @click.command()
@@ -65,7 +55,6 @@ def record(
     offsets it holds, so that a recorder that was killed goes on without loss or repetition.
     Ctrl-C and SIGTERM write what is pending.
     """
-    need_extra("pyarrow")
     from latentwatch.stream.kafka.connection import check_connection
     from latentwatch.stream.recording.files import RecordingFiles
     from latentwatch.stream.recording.recorder import Recorder

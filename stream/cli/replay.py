@@ -23,7 +23,6 @@ from latentwatch.stream.cli.options import (
     settings_option,
     use_one_thread,
 )
-from latentwatch.stream.cli.record import need_extra
 
 if TYPE_CHECKING:
     from latentwatch.detector import Baseline
@@ -111,7 +110,6 @@ def replay(
     as many. Replay into topics of their own (--topic-prefix and an application_id of its own):
     among live traffic old hours are late.
     """
-    need_extra("pyarrow")
     use_one_thread()
     from latentwatch.stream.recording import Recording
 

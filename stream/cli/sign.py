@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import click
@@ -10,11 +9,6 @@ import click
 __all__ = ["keygen", "sign", "verify"]
 
 _KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-def _need_extra() -> None:
-    if importlib.util.find_spec("cryptography") is None:
-        raise click.ClickException("this needs cryptography: pip install 'latentwatch[sign]'")
 
 
 @click.command()
@@ -32,7 +26,6 @@ def keygen(private: Path) -> None:
     Keep the private key where baselines are fitted, away from workers and from the folder of the
     baselines. Nothing is ever replaced.
     """
-    _need_extra()
     from latentwatch.stream.signing.signatures import key_id, make_key, public_file_of
 
     key = make_key(private)
@@ -52,7 +45,6 @@ def sign(url: str, private: Path, force: bool) -> None:
     What is signed is shown: look at it with `latentwatch baseline show` before, and sign what you
     would let a worker use.
     """
-    _need_extra()
     from latentwatch.detector.artefact import filesystem_of, parse, read
     from latentwatch.stream.signing.signatures import key_id, read_private_key, signature_url
     from latentwatch.stream.signing.signatures import sign as sign_bytes
@@ -83,7 +75,6 @@ def sign(url: str, private: Path, force: bool) -> None:
 )
 def verify(url: str, public: Path) -> None:
     """Check the signature of the baseline at URL, as a worker does; exit 1 if it is not good."""
-    _need_extra()
     from latentwatch.detector.artefact import parse, read
     from latentwatch.stream.signing.errors import SignatureError
     from latentwatch.stream.signing.signatures import read_public_keys, signature_url, signer

@@ -94,9 +94,6 @@ def _npz(path: Path, part: Part) -> Source:
 
 
 def _recording(url: str, part: Part) -> Source:
-    from latentwatch.stream.cli.record import need_extra
-
-    need_extra("pyarrow")
     from latentwatch.stream.recording import Recording
 
     recording = Recording(url).select(
