@@ -4,7 +4,7 @@ Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseli
 `Baseline.test` once, or watch a stream with `Monitor`.
 """
 
-from latentwatch.detector.baseline import Baseline, View, WindowTest
+from latentwatch.detector.baseline import Baseline, WindowTest
 from latentwatch.detector.calibration import Calibration, RunLengths
 from latentwatch.detector.clients.extraction import Extraction, ExtractionMonitor
 from latentwatch.detector.decision import Decision, ViewStatistics, decide
@@ -28,6 +28,7 @@ from latentwatch.detector.monitor import Block, Monitor
 from latentwatch.detector.screening.findings import Finding, Screening, screen
 from latentwatch.detector.sketch import Features, Requests, Sketch
 from latentwatch.detector.suspects import Suspect
+from latentwatch.detector.view import View
 
 __all__ = [
     "ActivationsError",
