@@ -6,13 +6,13 @@ Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseli
 
 from importlib.util import find_spec as _find_spec
 
-if _missing := [name for name in ("fsspec", "safetensors", "scipy") if _find_spec(name) is None]:
+if _missing := [name for name in ("safetensors", "scipy") if _find_spec(name) is None]:
     raise ModuleNotFoundError(
         f"latentwatch.detector needs {', '.join(_missing)}: pip install 'latentwatch[detector]'",
         name=_missing[0],
     )
 
-from latentwatch.detector.baseline import Baseline, View, WindowTest
+from latentwatch.detector.baseline import Baseline, WindowTest
 from latentwatch.detector.calibration import Calibration, RunLengths
 from latentwatch.detector.clients.extraction import Extraction, ExtractionMonitor
 from latentwatch.detector.decision import Decision, ViewStatistics, decide
@@ -36,6 +36,7 @@ from latentwatch.detector.monitor import Block, Monitor
 from latentwatch.detector.screening.findings import Finding, Screening, screen
 from latentwatch.detector.sketch import Features, Requests, Sketch
 from latentwatch.detector.suspects import Suspect
+from latentwatch.detector.view import View
 
 __all__ = [
     "ActivationsError",

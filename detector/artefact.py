@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -20,11 +20,10 @@ from latentwatch.detector.calibration import Calibration, RunLengths
 from latentwatch.detector.errors import ArtefactError
 from latentwatch.detector.features import FeatureMap
 from latentwatch.detector.null import NullModel, Typicality
+from latentwatch.detector.parts import BaselineParts
 from latentwatch.detector.queries import QueryReference
 from latentwatch.detector.rows import Layout
-
-if TYPE_CHECKING:
-    from latentwatch.detector.baseline import Baseline, View
+from latentwatch.detector.view import View
 
 FORMAT = "latentwatch-baseline/5"
 
@@ -51,9 +50,9 @@ _TYPICALITY_ARRAYS = ("centre", "spread", "reference")
 _QUERY_ARRAYS = ("columns", "mean", "scale", "projection", "rows")
 
 
-def digest(baseline: Baseline) -> str:
+def digest(parts: BaselineParts) -> str:
     """SHA-256 of what the baseline holds: its settings and arrays, in a canonical order."""
-    return _digest(*_contents(baseline))
+    return _digest(*_contents(parts))
 
 
 def filesystem_of(url: str) -> tuple[Any, str]:
@@ -68,9 +67,9 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     return filesystem, str(path)
 
 
-def save(baseline: Baseline, url: str) -> str:
+def save(parts: BaselineParts, url: str) -> str:
     """Write the artefact to a path or fsspec URL; return the SHA-256 stored in it."""
-    described, tensors = _contents(baseline)
+    described, tensors = _contents(parts)
     sha256 = _digest(described, tensors)
     content = save_tensors(
         tensors,
@@ -90,11 +89,6 @@ def save(baseline: Baseline, url: str) -> str:
     return sha256
 
 
-def load(url: str, *, sha256: str | None = None) -> Baseline:
-    """Read an artefact; raise `ArtefactError` where it is damaged or not the one expected."""
-    return parse(read(url), url, sha256=sha256)
-
-
 def read(url: str) -> bytes:
     """The bytes at a path or fsspec URL."""
     filesystem, path = filesystem_of(url)
@@ -102,7 +96,7 @@ def read(url: str) -> bytes:
     return content
 
 
-def parse(content: bytes, url: str, *, sha256: str | None = None) -> Baseline:
+def parse(content: bytes, url: str, *, sha256: str | None = None) -> BaselineParts:
     """The baseline that these bytes hold; `url` is where they come from, for errors.
 
     Whoever has checked the bytes gets the baseline of those very bytes.
@@ -148,37 +142,37 @@ def _digest(described: bytes, tensors: Tensors) -> str:
     return state.hexdigest()
 
 
-def _contents(baseline: Baseline) -> tuple[bytes, Tensors]:
+def _contents(parts: BaselineParts) -> tuple[bytes, Tensors]:
     """Settings and numbers as canonical JSON, and the arrays."""
-    run_lengths = baseline.calibration.run_lengths
+    run_lengths = parts.calibration.run_lengths
     metadata: Metadata = {
-        "model": baseline.model,
-        "version": baseline.version,
-        "seed": baseline.seed,
-        "layers": list(baseline.layout.names),
-        "widths": list(baseline.layout.widths),
-        "longest_window": baseline.longest_window,
-        "fitted_rows": baseline.fitted_rows,
+        "model": parts.model,
+        "version": parts.version,
+        "seed": parts.seed,
+        "layers": list(parts.layout.names),
+        "widths": list(parts.layout.widths),
+        "longest_window": parts.longest_window,
+        "fitted_rows": parts.fitted_rows,
         "run_requests": run_lengths.requests,
-        "views": [_view_numbers(view) for view in baseline.views],
+        "views": [_view_numbers(view) for view in parts.views],
     }
     tensors: Tensors = {
-        "kept": baseline.layout.kept,
-        "group_of_class": baseline.group_of_class,
+        "kept": parts.layout.kept,
+        "group_of_class": parts.group_of_class,
         "run_maxima": run_lengths.maxima,
-        "agreement.centre": baseline.agreement.centre,
-        "agreement.spread": baseline.agreement.spread,
+        "agreement.centre": parts.agreement.centre,
+        "agreement.spread": parts.agreement.spread,
     }
-    for index, distances in enumerate(baseline.agreement.layers):
+    for index, distances in enumerate(parts.agreement.layers):
         for name in _DISTANCE_ARRAYS:
             tensors[f"layer{index}.{name}"] = np.ascontiguousarray(getattr(distances, name))
     for name in _QUERY_ARRAYS:
-        tensors[f"queries.{name}"] = np.ascontiguousarray(getattr(baseline.queries, name))
-    for rows, scores in baseline.calibration.window_scores.items():
+        tensors[f"queries.{name}"] = np.ascontiguousarray(getattr(parts.queries, name))
+    for rows, scores in parts.calibration.window_scores.items():
         tensors[f"window_scores.{rows}"] = scores
-    for rows, scores in baseline.calibration.reference_scores.items():
+    for rows, scores in parts.calibration.reference_scores.items():
         tensors[f"reference_scores.{rows}"] = scores
-    for index, view in enumerate(baseline.views):
+    for index, view in enumerate(parts.views):
         for owner, names in _arrays_of(view):
             for name in names:
                 stored = _STORED_NULL_NAMES.get(name, name)
@@ -198,10 +192,8 @@ def _view_numbers(view: View) -> Metadata:
     return {"name": view.name, "radius": view.map.radius}
 
 
-def _rebuild(metadata: Metadata, tensors: Tensors) -> Baseline:
-    from latentwatch.detector.baseline import Baseline
-
-    return Baseline(
+def _rebuild(metadata: Metadata, tensors: Tensors) -> BaselineParts:
+    return BaselineParts(
         model=metadata["model"],
         version=metadata["version"],
         seed=metadata["seed"],
@@ -238,8 +230,6 @@ def _rebuild_agreement(layers: int, tensors: Tensors) -> Agreement:
 
 
 def _rebuild_views(numbers: list[Metadata], tensors: Tensors) -> tuple[View, ...]:
-    from latentwatch.detector.baseline import View
-
     views: list[View] = []
     start = 0
     for index, own in enumerate(numbers):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,56 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from latentwatch.detector import artefact
 from latentwatch.detector.agreement import Agreement
-from latentwatch.detector.calibration import Calibration, Progress, calibrate
+from latentwatch.detector.calibration import Progress, calibrate
 from latentwatch.detector.decision import LEAST_ROWS, Decision, decide
 from latentwatch.detector.errors import TooFewRowsError
-from latentwatch.detector.features import (
-    FeatureMap,
-    Float32,
-    Float64,
-    Int16,
-    Int64,
-    chunks,
-    fit_feature_map,
-    placed,
-)
-from latentwatch.detector.leave_out import LeftOut, leave_out
-from latentwatch.detector.null import NullModel
+from latentwatch.detector.features import Float32, Float64, Int16, Int64, chunks, placed
+from latentwatch.detector.parts import BaselineParts
 from latentwatch.detector.queries import QueryReference
 from latentwatch.detector.rows import Layout, class_groups, feature_count, gather
 from latentwatch.detector.sketch import Features, Requests, Sketch
-
-AGREEMENT = "agreement"
-"""Name of the view that says whether all layers agree with the predicted class."""
-
-RADIUS_QUANTILE = 0.995
-"""Share of the baseline rows that keep their full length; measured in docs/detection.md."""
-
-DECIDING_VIEWS = 2
-"""The deepest layer sees small shares of ordinary attacks best; the agreement of the layers sees
-targeted attacks and those that imitate the deepest layer; figures stand in docs/detection.md."""
-
-EXPLAINING_FEATURES = 256
-"""Fourier features of the views that only explain; they need less power than the deciding one."""
-
-AGREEMENT_FEATURES = 128
-"""Fourier features of the agreement view: it has four columns a layer, and more brought nothing."""
-
+from latentwatch.detector.view import fit_views
 
 Spread = Callable[..., Iterable[None]]
 
 Residuals = Callable[[Float32, Int64], tuple[Int16, Float32]]
 """What `Baseline.residuals` computes, elsewhere: on another processor."""
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One feature map with its null model; `slice` is its place in a sketch's sums."""
-
-    name: str
-    map: FeatureMap
-    null: NullModel
-    slice: slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +47,7 @@ class WindowTest:
 
 
 @dataclass(frozen=True, eq=False)
-class Baseline:
+class Baseline(BaselineParts):
     """Frozen feature maps, null models and thresholds of one model version.
 
     Make one with `Baseline.fit` or `Baseline.load`. The first views decide: the deepest layer,
@@ -91,18 +55,6 @@ class Baseline:
     prediction. The other layers explain.
     """
 
-    model: str
-    version: str
-    seed: int
-    layout: Layout
-    group_of_class: Int64
-    agreement: Agreement
-    views: tuple[View, ...]
-    queries: QueryReference
-    calibration: Calibration
-    longest_window: int
-    fitted_rows: int
-    sha256: str = field(default="")
     spread: Spread = map
     """Goes over chunks of rows; the `map` of a thread pool featurises several at once."""
 
@@ -164,7 +116,7 @@ class Baseline:
         rng = np.random.default_rng(seed)
         features = feature_count(len(rows), longest_window, random_features)
         agreement, agreeing = Agreement.fit(rows, groups, layout.all_columns())
-        views, deciding = _fit_views(layout, features, np.hstack([rows, agreeing]), groups, rng)
+        views, deciding = fit_views(layout, features, np.hstack([rows, agreeing]), groups, rng)
         unfinished = cls(
             model=model,
             version=version,
@@ -192,28 +144,16 @@ class Baseline:
 
     @classmethod
     def load(cls, url: str, *, sha256: str | None = None) -> Baseline:
-        """Read an artefact; `ArtefactError` where it is damaged, or not the one expected."""
-        return artefact.load(url, sha256=sha256)
+        """Read an artefact; `ArtefactError` if it is damaged or not the expected one."""
+        return cls.parse(artefact.read(url), url, sha256=sha256)
 
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """Captured layers, the earliest first."""
-        return self.layout.names
+    @classmethod
+    def parse(cls, content: bytes, url: str, *, sha256: str | None = None) -> Baseline:
+        """Like `load`, from bytes that were read (and perhaps verified) before.
 
-    @property
-    def deciding(self) -> tuple[View, ...]:
-        """The views whose highest score decides."""
-        return self.views[:DECIDING_VIEWS]
-
-    @property
-    def classes(self) -> int:
-        """Number of classes of the model."""
-        return len(self.group_of_class)
-
-    @property
-    def groups(self) -> int:
-        """Number of class groups; as many as classes unless rare ones were pooled."""
-        return int(self.group_of_class.max()) + 1
+        `url` is where they come from, for error texts.
+        """
+        return cls(**vars(artefact.parse(content, url, sha256=sha256)))
 
     def check(self, activations: Mapping[str, NDArray[np.generic]], predicted: ArrayLike) -> None:
         """Raise an `ActivationsError` unless the rows can be judged by this baseline."""
@@ -276,11 +216,6 @@ class Baseline:
             psi[:, view.slice], squared_distance[:, index] = view.map.residuals(known, groups)
         return psi, squared_distance
 
-    @property
-    def width(self) -> int:
-        """Length R of the residuals of all views side by side."""
-        return int(self.views[-1].slice.stop)
-
     def empty_sketch(self) -> Sketch:
         """Sketch of no requests, in this baseline's shape."""
         return Sketch.empty(self.groups, self.width, len(self.views))
@@ -319,40 +254,3 @@ class Baseline:
         `lanes` streams that share the budget each get a run length so many times longer.
         """
         return self.calibration.run_lengths.threshold(average_run_length * lanes)
-
-
-def _fit_views(
-    layout: Layout, features: int, rows: Float32, groups: Int64, rng: np.random.Generator
-) -> tuple[tuple[View, ...], list[LeftOut]]:
-    """All views, and the left-out rows of the deciding ones.
-
-    `rows` are raw rows with the columns of the agreement after them.
-    """
-    views: list[View] = []
-    deciding: list[LeftOut] = []
-    start = 0
-    for name, columns, count in _view_plan(layout, rows.shape[1], features):
-        weight = np.full(len(columns), len(columns) ** -0.5, dtype=np.float32)
-        free, in_sample = fit_feature_map(
-            rows, groups, int(groups.max()) + 1, columns, weight, count, rng
-        )
-        left_out = leave_out(in_sample, groups, RADIUS_QUANTILE)
-        if len(deciding) < DECIDING_VIEWS:
-            deciding.append(left_out)
-        bounded = free.with_radius(left_out.radius)
-        views.append(
-            View(name, bounded, NullModel.fit(left_out), slice(start, start + bounded.rank))
-        )
-        start += bounded.rank
-    return tuple(views), deciding
-
-
-def _view_plan(layout: Layout, width: int, features: int) -> list[tuple[str, Int64, int]]:
-    """Name, columns and number of Fourier features of each view, the deciding ones first."""
-    *others, deepest = layout.names
-    agreeing = np.arange(sum(layout.widths), width, dtype=np.int64)
-    return [
-        (deepest, layout.columns(deepest), features),
-        (AGREEMENT, agreeing, min(AGREEMENT_FEATURES, features)),
-        *((name, layout.columns(name), min(EXPLAINING_FEATURES, features)) for name in others),
-    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,10 +13,9 @@ from latentwatch.detector.errors import SketchError
 from latentwatch.detector.features import GRID, Float64, Int64
 from latentwatch.detector.flagging import Contamination, contamination
 from latentwatch.detector.null import in_units, surprise
+from latentwatch.detector.parts import BaselineParts
 from latentwatch.detector.sketch import Sketch
-
-if TYPE_CHECKING:
-    from latentwatch.detector.baseline import Baseline, View
+from latentwatch.detector.view import View
 
 Pattern = Literal["adversarial", "drift"]
 
@@ -61,7 +60,7 @@ class Decision:
     ----------
     parts : sequence of Sketch
         The window that is judged, in parts that add up.
-    baseline : Baseline
+    baseline : BaselineParts
     threshold : float or None
         Score at which a monitor alarms; None for a one-off question.
     estimate : float, optional
@@ -71,7 +70,7 @@ class Decision:
     def __init__(
         self,
         parts: Sequence[Sketch],
-        baseline: Baseline,
+        baseline: BaselineParts,
         threshold: float | None,
         estimate: float | None = None,
     ) -> None:
@@ -137,7 +136,7 @@ class Decision:
         return name_pattern(self._baseline, self.views) if self.views else "adversarial"
 
 
-def decide(sketch: Sketch, baseline: Baseline, *, threshold: float | None = None) -> Decision:
+def decide(sketch: Sketch, baseline: BaselineParts, *, threshold: float | None = None) -> Decision:
     """Judge the requests of a sketch; `SketchError` on fewer than ``LEAST_ROWS`` distinct ones."""
     shape = (baseline.groups, baseline.width, len(baseline.views))
     if sketch.judged < LEAST_ROWS or sketch.shape != shape:
@@ -205,7 +204,7 @@ def window_scores(
     return scores
 
 
-def name_pattern(baseline: Baseline, views: Mapping[str, ViewStatistics]) -> Pattern:
+def name_pattern(baseline: BaselineParts, views: Mapping[str, ViewStatistics]) -> Pattern:
     """Adversarial inputs disturb deep layers and leave early ones alone; drift shows early."""
     first, last = baseline.layer_names[0], baseline.layer_names[-1]
     if first == last:

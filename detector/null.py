@@ -102,7 +102,7 @@ class Typicality:
         return p_values
 
     def squared_distance_at(self, level: float) -> Float64:
-        """Squared distance [G] that a share `level` of the clean requests of each class exceeds, about."""
+        """Squared distance [G] that about a share `level` of each class's clean rows exceeds."""
         standard = np.quantile(self.reference, 1.0 - level)
         return np.asarray(np.exp(self.centre + self.spread * standard))
 

@@ -10,7 +10,7 @@ import structlog
 from fsspec.core import url_to_fs
 
 from latentwatch.detector import ArtefactError, Baseline, DetectorError
-from latentwatch.detector.artefact import parse, read
+from latentwatch.detector.artefact import read
 from latentwatch.stream.core.errors import SettingsError
 from latentwatch.stream.settings import Settings
 from latentwatch.stream.signing.errors import SignatureError
@@ -146,7 +146,7 @@ class BaselineStore:
         content = read(url)
         if self._trust is not None:
             self._trust(url, content)
-        baseline = parse(content, url)
+        baseline = Baseline.parse(content, url)
         if (baseline.model, baseline.version) != name:
             raise ArtefactError(
                 f"{url} is the baseline of {baseline.model}/{baseline.version}: it must lie under "

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from latentwatch.detector import Baseline, Features
 from latentwatch.detector.artefact import FORMAT as FORMAT_OF_THE_DETECTOR
-from latentwatch.detector.baseline import DECIDING_VIEWS, View
 from latentwatch.detector.decision import view_statistics
 from latentwatch.detector.features import GRID
+from latentwatch.detector.view import DECIDING_VIEWS, View
 from latentwatch.lab.signs.adaptive import Knowledge
 from latentwatch.lab.signs.detector_view import FORMAT, DetectorView
 from latentwatch.lab.signs.drawing import draw_signs
