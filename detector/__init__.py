@@ -4,13 +4,14 @@ Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseli
 `Baseline.test` once, or watch a stream with `Monitor`.
 """
 
-from importlib.util import find_spec as _find_spec
-
-if _missing := [name for name in ("safetensors", "scipy") if _find_spec(name) is None]:
+try:
+    import safetensors as _safetensors  # noqa: F401
+    import scipy as _scipy  # noqa: F401
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"latentwatch.detector needs {', '.join(_missing)}: pip install 'latentwatch[detector]'",
-        name=_missing[0],
-    )
+        f"latentwatch.detector needs {_error.name}: pip install 'latentwatch[detector]'",
+        name=_error.name,
+    ) from _error
 
 from latentwatch.detector.baseline import Baseline, WindowTest
 from latentwatch.detector.calibration import Calibration, RunLengths
