@@ -25,7 +25,7 @@ Alerts came up to 2.6 seconds after their requests.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import faust
@@ -102,6 +102,7 @@ class _Consumer(FaustConsumer):
         """Number of the assignment; None while partitions change hands."""
         self.resumable: int | None = 0
         """The assignment that is being made ready."""
+        self._flushed: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -123,6 +124,23 @@ class _Consumer(FaustConsumer):
         except (KafkaError, ConsumerNotStarted, AttributeError):
             return False
 
+    def flushed(self, place: TP, offset: int) -> None:
+        """Take note that all messages before an offset are published and stored.
+
+        Nothing else is ever committed. Faust's own acknowledgements do not count: after an error a
+        stream goes on reading and acknowledges what it reads, and Faust commits the first run of
+        acknowledged offsets, even if messages below it were not processed.
+        """
+        self._flushed[place] = max(offset, self._flushed.get(place, 0))
+
+    def _filter_committable_offsets(self, tps: Iterable[TP]) -> dict[TP, int]:
+        for place in tps:
+            self._new_offset(place)  # Faust forgets what was acknowledged, whatever the answer
+        return {p: offset for p, offset in self._flushed.items() if self._should_commit(p, offset)}
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return iter(list(self._acked))
+
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Say nothing: see `latentwatch.stream.service.metrics.health`.
 
@@ -134,8 +152,10 @@ class _Consumer(FaustConsumer):
         self.settled = None
         self.stop_flow()
         await super().on_partitions_revoked(revoked)
+        self._flushed.clear()  # committed by now; from here on others may be further
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._flushed.clear()
         self._assignments += 1
         self.settled = self._assignments
         await super().on_partitions_assigned(assigned, generation_id)

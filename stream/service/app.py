@@ -82,14 +82,20 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
         generation = app.consumer_generation_id
         return [event for event in events if event.message.generation_id == generation]
 
+    async def release(stream: Any, events: Sequence[Any]) -> None:
+        """Let offsets be committed: what the messages brought about is published and stored."""
+        consumer: Any = app.consumer
+        for event in events:
+            consumer.flushed(event.message.tp, event.message.offset + 1)
+            await stream.ack(event)
+
     @app.agent(raw(topics.activations), name="activations", concurrency=1)
     async def watch(stream: Any) -> None:
         async for events in _batches(stream, settings):
             fresh = await current(events)
             if fresh:
                 await engine.take([_incoming(event) for event in fresh])
-            for event in fresh:
-                await stream.ack(event)
+            await release(stream, fresh)
 
     @app.agent(raw(topics.hour_sketches), name="hours", concurrency=1)
     async def add_up(stream: Any) -> None:
@@ -99,8 +105,7 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
                 if own:
                     first = own[0].message.offset
                     await engine.take_parts(partition, first, [event.value for event in own])
-                for event in own:
-                    await stream.ack(event)
+                await release(stream, own)
 
     @app.timer(interval=IDLE_CHECK_SECONDS)
     async def close_idle() -> None:

@@ -202,3 +202,34 @@ def given_a_coordinator(consumer: Any, monkeypatch: Any, heartbeat: Any) -> None
     kafka = SimpleNamespace(_coordinator=SimpleNamespace(_do_heartbeat=heartbeat))
     monkeypatch.setattr(consumer._thread, "_ensure_consumer", lambda: kafka)
     monkeypatch.setattr(consumer._thread, "call_thread", call_thread)
+
+
+def test_only_what_was_flushed_is_committed_whatever_faust_acknowledges(consumer: Any) -> None:
+    place = TP("activations", 0)
+    # as a stream does that reads on after an error: the batch that failed is missing
+    consumer._acked[place] += [5, 6, 7]
+    consumer._acked_index[place].update({5, 6, 7})
+    assert consumer._filter_committable_offsets([place]) == {}
+    consumer.flushed(place, 3)
+    consumer.flushed(place, 2)
+    consumer._acked[place] += [8]
+    assert consumer._filter_committable_offsets([place]) == {place: 3}
+    consumer._committed_offset[place] = 3
+    assert consumer._filter_committable_offsets([place]) == {}
+
+
+def test_what_was_flushed_before_partitions_changed_hands_is_not_committed_after(
+    consumer: Any, monkeypatch: Any
+) -> None:
+    place = TP("activations", 0)
+
+    async def nothing(*_: Any, **__: Any) -> None: ...
+
+    monkeypatch.setattr(consumer, "_on_partitions_revoked", nothing)
+    monkeypatch.setattr(consumer, "_on_partitions_assigned", nothing)
+    consumer.flushed(place, 3)
+    run(consumer.on_partitions_revoked({place}))
+    assert consumer._filter_committable_offsets([place]) == {}
+    consumer.flushed(place, 3)  # a batch that was being worked on meanwhile
+    run(consumer.on_partitions_assigned({place}, 1))
+    assert consumer._filter_committable_offsets([place]) == {}
