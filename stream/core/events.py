@@ -66,10 +66,12 @@ CUT_BYTES = 1024
 ATLAS_TECHNIQUES = {"adversarial": "AML.T0043", "extraction": "AML.T0024.002"}
 """MITRE ATLAS, by the pattern of an alert: craft adversarial data; extract a model."""
 
-# the wire format refuses control characters too: they would forge lines of logs and reports
-_PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-Text = Annotated[str, Field(max_length=1000, pattern=_PLAIN)]
-Reference = Annotated[str, Field(max_length=4000, pattern=_PLAIN)]
+# only workers choose these, or the wire format refuses control characters in them
+Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+# Whoever can publish chooses these, and the wire format lets them hold any character: an alert must
+# not be set aside because of the name that a client gave itself.
+Foreign = Annotated[str, Field(max_length=1000)]
+Reference = Annotated[str, Field(max_length=4000)]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -204,7 +206,7 @@ class AlertWindow:
 class SuspectRequest:
     """One of the most suspicious requests of an alert."""
 
-    request_id: Text
+    request_id: Foreign
     p_value: Number
     energy: Number
     predicted_class: int
@@ -243,7 +245,7 @@ class AlertEvent(_Event):
     layers: dict[Text, LayerScore]
     most_suspicious: list[SuspectRequest]
     baseline_sha256: Text
-    client: Text | None = None
+    client: Foreign | None = None
     atlas_technique: Text | None = None
     software_version: Text = ""
 
@@ -327,7 +329,7 @@ class FlaggedRequest(_Event):
     version: Text
     hour: Time
     status: Literal["flagged", "withdrawn"]
-    request_id: Text
+    request_id: Foreign
     p_value: Number
     energy: Number
     predicted_class: int
