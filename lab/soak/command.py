@@ -16,8 +16,8 @@ from latentwatch.stream.cli.options import use_one_thread
 
 __all__ = ["soak"]
 
-NAMES = ("kills", "signals", "rebalances", "broker", "cluster", "clock", "recorder", "publisher",
-         "mixed")  # fmt: skip
+NAMES = ("kills", "exceptions", "signals", "rebalances", "broker", "cluster", "clock", "recorder",
+         "publisher", "mixed")  # fmt: skip
 
 
 @click.command()
@@ -25,6 +25,8 @@ NAMES = ("kills", "signals", "rebalances", "broker", "cluster", "clock", "record
               help="What to do; may be given again. All by default.")  # fmt: skip
 @click.option("--kills", type=click.IntRange(0), default=50, show_default=True,
               help="Workers killed in the suite kills.")  # fmt: skip
+@click.option("--exceptions", type=click.IntRange(0), default=60, show_default=True,
+              help="Workers that raise in the suite exceptions.")  # fmt: skip
 @click.option("--rebalances", type=click.IntRange(0), default=20, show_default=True,
               help="Workers that join or leave in the suite rebalances.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0.1), default=60.0, show_default=True,

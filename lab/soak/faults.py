@@ -12,12 +12,17 @@ from latentwatch.lab.soak.gateway import Cut
 from latentwatch.lab.soak.world import World
 
 __all__ = [
-    "ClockJump", "Fault", "Join", "Kill", "KillBroker", "Leave", "Pause", "Terminate", "Unreachable"
+    "ClockJump", "Fault", "Join", "Kill", "KillBroker", "Leave", "Pause", "Raise", "Terminate",
+    "Unreachable",
 ]  # fmt: skip
 
 FEWEST_WORKERS, MOST_WORKERS = 2, 4
 JOIN_SECONDS = 20.0
 """How long to wait for partitions; with more workers than partitions, some get none."""
+
+
+RAISE_SECONDS = 60.0
+"""How long to wait until a worker enters a stage and has ended of what it raised."""
 
 
 class Fault(Protocol):
@@ -149,3 +154,25 @@ class ClockJump:
     async def strike(self, world: World) -> None:
         """Set the clock that `latentwatch.lab.soak.clock_skew` reads."""
         self.file.write_text(str(self.offset))
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """A worker raises in one stage of its work, ends, and is restarted."""
+
+    stage: str
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """Name with the stage."""
+        return f"worker raises in {self.stage}"
+
+    async def strike(self, world: World) -> None:
+        """Let the worker that next enters the stage raise there, and wait until one has ended."""
+        before = world.fleet.ended_by_themselves
+        self.file.write_text(self.stage)
+        await wait_until(lambda: world.fleet.ended_by_themselves > before, RAISE_SECONDS)
+        self.file.unlink(missing_ok=True)
+        if world.fleet.ended_by_themselves == before:
+            world.unfelt.append(self.name)

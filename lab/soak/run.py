@@ -124,7 +124,7 @@ async def run_suite(
             time.monotonic() - started,
             len(world.sender.sent),
             episodes,
-            [*checks, _ends(world)],
+            [*checks, _ends(world), _felt(world, len(episodes))],
             [*trends(world.fleet.samples, frame.spared), *lag_trend(world.lags, frame.spared)],
             world.fleet.ended_by_themselves,
         )
@@ -183,3 +183,7 @@ async def _end_workers(world: World) -> None:
 def _ends(world: World) -> Check:
     texts = tuple(f"exit code {code} after SIGTERM" for code in world.bad_ends)
     return Check("workers end in good order when asked to", 1, texts)
+
+
+def _felt(world: World, faults: int) -> Check:
+    return Check("faults that a worker was to raise were raised", faults, tuple(world.unfelt))

@@ -6,9 +6,10 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 
-from latentwatch.lab.soak.clock_skew import VARIABLE
+from latentwatch.lab.soak import clock_skew, raising
 from latentwatch.lab.soak.cluster import one_behind_a_gateway, three_nodes
 from latentwatch.lab.soak.faults import (
     FEWEST_WORKERS,
@@ -20,6 +21,7 @@ from latentwatch.lab.soak.faults import (
     KillBroker,
     Leave,
     Pause,
+    Raise,
     Terminate,
     Unreachable,
 )
@@ -43,7 +45,7 @@ class Knobs:
 
     Parameters
     ----------
-    kills, rebalances : int
+    kills, exceptions, rebalances : int
     minutes : float
         Length of the mixed suite.
     outage_seconds : float
@@ -54,6 +56,7 @@ class Knobs:
     """
 
     kills: int = 50
+    exceptions: int = 60
     rebalances: int = 20
     minutes: float = 60.0
     outage_seconds: float = 60.0
@@ -123,6 +126,16 @@ def clock(file: Path) -> Callable[[Knobs, random.Random], Faults]:
     return faults
 
 
+def exceptions(file: Path) -> Callable[[Knobs, random.Random], Faults]:
+    """Workers that raise, in every stage of the work in turn."""
+
+    def faults(knobs: Knobs, rng: random.Random) -> Faults:
+        for _, stage in zip(range(knobs.exceptions), cycle(raising.STAGES), strict=False):
+            yield rng.uniform(0, QUIET_SECONDS), Raise(stage, file)
+
+    return faults
+
+
 async def run_named(name: str, knobs: Knobs, folder: Path, say: Say) -> Outcome:
     """Run a suite by its name, with its data and logs in a folder."""
     if name == "publisher":
@@ -139,6 +152,13 @@ async def run_named(name: str, knobs: Knobs, folder: Path, say: Say) -> Outcome:
     if name == "clock":
         frame = _with_a_clock(frame, folder / "clock")
         faults = clock(folder / "clock")
+    elif name == "exceptions":
+        frame = replace(
+            frame,
+            module="latentwatch.lab.soak.raising",
+            environment={raising.VARIABLE: str(folder / "raise")},
+        )
+        faults = exceptions(folder / "raise")
     else:
         faults = known[name]
     if name == "mixed":
@@ -162,5 +182,5 @@ def _with_a_clock(frame: Frame, file: Path) -> Frame:
         frame,
         stream=replace(frame.stream, start_ns=hour - 20 * HOUR_NS),
         module="latentwatch.lab.soak.clock_skew",
-        environment={VARIABLE: str(file)},
+        environment={clock_skew.VARIABLE: str(file)},
     )

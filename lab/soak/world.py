@@ -77,6 +77,8 @@ class World:
     spared: int = 0
     lags: list[tuple[float, int]] = field(default_factory=list)
     bad_ends: list[int] = field(default_factory=list)
+    unfelt: list[str] = field(default_factory=list)
+    """Faults that had no effect."""
 
     def some_worker(self) -> Worker:
         """Choose a worker that may be harmed."""
