@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, from an attack's first message to the past after a restart."""
+"""The dashboard in a real browser: an attack live, and its history after a restart."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ PATIENCE_MS = 60_000
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Call in another thread: in this one playwright has an event loop that runs."""
+    """Call in another thread: playwright runs an event loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work, *arguments).result()
 
@@ -69,7 +69,7 @@ def watched(
     recording: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Watched]:
-    """A page that was open before the first request came, and was never loaded again."""
+    """A page that was opened before the first request and never reloaded."""
     folder, port = tmp_path_factory.mktemp("dashboard"), free_port()
     Image.new("RGB", (8, 8), "red").save(folder / "0.png")
     options = (
@@ -87,7 +87,7 @@ def watched(
         signs = [m for m in recording.messages if m.partition == 0]
         apart(service.send, [message for message, _ in recording.refused[:3]])
         for begin in (0, 16, 32):
-            # an hour at a time: each is seen as a window of its own
+            # one hour at a time, so that each shows up as a separate window
             seen = found.windows()
             apart(service.send, signs[begin : begin + 16])
             service.wait_until("a new window is seen", lambda seen=seen: found.windows() > seen)
@@ -98,18 +98,18 @@ def watched(
 
 
 def go(watched: Watched, place: str) -> Any:
-    """Follow a link that somebody was sent."""
+    """Open a link as a recipient of it would."""
     watched.look.page.goto(f"{watched.dashboard.url}{place}")
     watched.look.page.wait_for_load_state()
     return watched.look.page
 
 
 def fits(page: Any) -> bool:
-    """Whether the page is no wider than its window."""
+    """Whether the page fits the width of its window."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
-def test_the_attacked_hour_is_seen_by_a_page_that_was_open(watched: Watched) -> None:
+def test_an_open_page_shows_the_attacked_hour(watched: Watched) -> None:
     page = watched.look.page
     page.get_by_role("link", name="signs/1").first.click()
     chart = page.get_by_role("img", name=re.compile("Requests and detection rate of 3 hours"))
@@ -119,12 +119,12 @@ def test_the_attacked_hour_is_seen_by_a_page_that_was_open(watched: Watched) -> 
     rows = {cells[0]: cells for cells in (row.split("\t") for row in hours.all_inner_texts())}
     assert rows["1 May 00:00"][1:4] == ["768", "0", "0.0%"]
     assert float(rows["1 May 01:00"][3].rstrip("%")) > 5.0
-    told = apart(watched.service.read).rates["signs", "deep", "2024-05-01T01:00:00Z"]
-    assert rows["1 May 01:00"][2] == str(told["flagged"])
+    published = apart(watched.service.read).rates["signs", "deep", "2024-05-01T01:00:00Z"]
+    assert rows["1 May 01:00"][2] == str(published["flagged"])
     assert page.get_by_role("img", name=re.compile("^Score, by window: .*threshold")).count() == 1
 
 
-def test_one_alert_is_looked_into_by_keyboard_alone(watched: Watched) -> None:
+def test_an_alert_can_be_inspected_by_keyboard_alone(watched: Watched) -> None:
     page = go(watched, "#/alerts")
     link = page.locator(f"#alert-{watched.alert_id}")
     link.wait_for()
@@ -204,7 +204,7 @@ def test_every_page_fits_a_phone_in_both_themes(watched: Watched, scheme: str) -
     look.page.close()
 
 
-def test_the_browser_has_nothing_to_complain_of(watched: Watched) -> None:
+def test_the_browser_reports_no_errors(watched: Watched) -> None:
     assert watched.look.complaints == []
     assert watched.look.elsewhere == []
 

@@ -1,4 +1,4 @@
-"""Alerts in a real Kafka, told by processes that are killed: every change, once."""
+"""Alerts in a real Kafka: notifiers that are killed deliver every change once."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ PROGRAM = "from latentwatch.stream.cli.notify import notify; notify()"
 PATIENCE_SECONDS = 60.0
 
 Change = tuple[str, int, str, str]
-"""Alert, minute in which it was seen, status, severity."""
+"""Alert, minute of the record, status, severity."""
 
 
 ALL = [
@@ -50,12 +50,12 @@ def event(change: Change) -> tuple[bytes, bytes]:
     return id_.encode(), orjson.dumps({"data": data})
 
 
-def publish(settings: Settings, *told: Change | bytes | None) -> None:
-    """What a worker writes into the alerts topic; bytes and None go in as they are."""
+def publish(settings: Settings, *changes: Change | bytes | None) -> None:
+    """Write to the alerts topic like a worker; bytes and None are written unchanged."""
 
     async def produce() -> None:
         async with AIOKafkaProducer(**settings.kafka_options()) as producer:
-            for change in told:
+            for change in changes:
                 key, value = event(change) if isinstance(change, tuple) else (b"x", change)
                 await producer.send_and_wait(settings.topics().alerts, value, key)
 
@@ -64,7 +64,7 @@ def publish(settings: Settings, *told: Change | bytes | None) -> None:
 
 @dataclass
 class Receivers:
-    """A web server with a path for each target; a path can be out of order."""
+    """A web server with one path per target; a path can be made to fail."""
 
     broken: set[str] = field(default_factory=set)
     before_answer: Callable[[], None] = lambda: None
@@ -86,7 +86,7 @@ class Receivers:
         return 200
 
     def keys(self, name: str) -> list[str]:
-        """What a target was told, in order."""
+        """The notifications a target received, in order."""
         return [key for found, key in self.received if found == name]
 
     def url(self, name: str) -> str:
@@ -120,7 +120,7 @@ def receivers() -> Iterator[Receivers]:
 
 @pytest.fixture
 def topics(settings: Settings) -> Settings:
-    """Settings whose topics are there, the alerts in two partitions."""
+    """Settings with existing topics, the alerts in two partitions."""
     asyncio.run(
         create_topics(
             changed := settings.model_copy(update={"output_partitions": 2, "log_format": "json"})
@@ -133,7 +133,7 @@ def topics(settings: Settings) -> Settings:
 def running(
     command: Sequence[str], settings: Settings, output: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of its own; killed at the end, unless it ended before."""
+    """Run a separate process; killed at the end if it is still running."""
     environment = {**os.environ, **settings.environment(), "HOOK": "0123456789abcdef"}
     with output.open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -158,7 +158,7 @@ def command(receivers: Receivers, *names: str) -> list[str]:
     return [sys.executable, "-c", PROGRAM, *targets, alertmanager, "--resend-seconds=1"]
 
 
-def test_every_change_is_told_once_by_processes_that_are_killed(
+def test_processes_that_are_killed_deliver_every_change_once(
     topics: Settings, receivers: Receivers, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -170,11 +170,11 @@ def test_every_change_is_told_once_by_processes_that_are_killed(
         wait_until(lambda: len(receivers.keys("fast")) == 2, log)
         publish(topics, ("a", 2, "firing", "warning"), ("a", 3, "firing", "critical"))
         wait_until(lambda: len(receivers.keys("fast")) == 3, log)
-        # the commit follows the delivery; being reminded, and told, goes through the same loop
+        # the commit follows the delivery; reminders and notifications go through the same loop
         wait_until(lambda: log.read_text().count("told") >= 4, log)
         time.sleep(1.0)
 
-    # nobody tells this now; the broken target was told nothing yet
+    # no notifier is running now, and the broken target has received nothing yet
     publish(topics, ("a", 4, "firing", "critical"), ("a", 4, "resolved", "critical"))
     assert receivers.keys("broken") == []
     receivers.broken.clear()
@@ -194,7 +194,7 @@ def test_every_change_is_told_once_by_processes_that_are_killed(
     assert "a/firing/critical warning" in receivers.keys("am")
 
 
-def test_what_was_under_way_when_a_process_was_killed_is_told_again(
+def test_a_delivery_in_progress_when_a_process_is_killed_is_repeated(
     topics: Settings, receivers: Receivers, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -211,7 +211,7 @@ def test_what_was_under_way_when_a_process_was_killed_is_told_again(
 
 
 def example(language: str, holds: str) -> str:
-    """A block of code of docs/subscribers.md."""
+    """A code block from docs/subscribers.md."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
     (code,) = [block for block in blocks if holds in block]
     return str(code)
@@ -234,8 +234,8 @@ def test_the_subscribers_of_the_docs_run(language: str, topics: Settings, tmp_pa
     words += [topics.bootstrap_servers, topics.topics().alerts]
     with running(words, topics, output):
         wait_until(lambda: "resolved" in output.read_text(), output)
-    told = [line for line in output.read_text().splitlines() if line.startswith("signs 1 ")]
-    assert told == [
+    lines = [line for line in output.read_text().splitlines() if line.startswith("signs 1 ")]
+    assert lines == [
         "signs 1 firing warning",
         "signs 1 firing critical",
         "signs 1 resolved critical",

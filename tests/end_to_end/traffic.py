@@ -1,4 +1,4 @@
-"""Traffic that the baselines of the end-to-end tests know, as messages."""
+"""Traffic that matches the baselines of the end-to-end tests, as messages."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,7 +18,7 @@ Arrays = tuple[dict[str, NDArray[np.float32]], NDArray[np.int32]]
 
 
 class Sent(NamedTuple):
-    """A message and the partition that it goes to."""
+    """A message and its partition."""
 
     partition: int
     key: bytes | None
