@@ -124,7 +124,7 @@ def refused_messages(traffic: Traffic) -> list[tuple[Sent, str]]:
 def recording(traffic: Traffic) -> Recording:
     """Three hours of three models on three partitions; hour 1 of signs is attacked from its middle.
 
-    The model ghost has no baseline; malformed messages stand in the midst of partition 1.
+    The model ghost has no baseline; malformed messages are in the middle of partition 1.
     """
     lanes = [("signs", "1", 0), ("signs", "1", 1), ("lights", "2", 1), ("ghost", "1", 2)]
     refused = refused_messages(traffic)

@@ -124,7 +124,7 @@ def attacked(kafka_bootstrap: str, make_service: Any, traffic: Traffic) -> Any:
         service.send([(HOSTILE, *message) for message in [*invented, sound[2]]])
         service.send([(1, *message) for message in sound])
         expected = Counter(reason for reason, _ in hostile if reason != "taken")
-        expected["not-cloudevent"] += 1  # the name that is no UTF-8
+        expected["not-cloudevent"] += 1  # the header name that is not UTF-8
         # names with a baseline do not count against the limit
         expected["too-many-lanes"] = NAMES - MOST_LANES
 
@@ -138,7 +138,7 @@ def attacked(kafka_bootstrap: str, make_service: Any, traffic: Traffic) -> Any:
             requests = sum(outputs.requests.get(("signs", hour), 0) for hour in range(3))
             return requests == 6 * ROWS and len(outputs.dead_letter) >= expected.total()
 
-        service.wait_until("sound requests and dead letters", counted)
+        service.wait_until("valid requests and dead letters", counted)
         status = Path(f"/proc/{worker.process.pid}/status").read_text()
         peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
         worker.stop()

@@ -49,7 +49,7 @@ class Traffic:
     ) -> Message:
         """Message `part` of `parts` that fill an hour evenly; the same arguments, the same bytes.
 
-        Its rows are no whole blocks, so that blocks reach over messages and hours.
+        Its rows are not whole blocks, so that blocks span messages and hours.
         """
         rows, name = ROWS, f"{model}-{hour}-{part}"
         rng = np.random.default_rng([hour, part, *name.encode()])
