@@ -231,8 +231,8 @@ def _traceparents(
 ) -> list[str | None] | None:
     """One per row; clients may have chosen them, so a malformed one must not cost us the row."""
     texts = _texts_of_rows("traceparent", traceparent, rows)
-    sound = {text for text in set(texts) if text is not None and checks.is_traceparent(text)}
-    return [text if text in sound else None for text in texts] if sound else None
+    valid = {text for text in set(texts) if text is not None and checks.is_traceparent(text)}
+    return [text if text in valid else None for text in texts] if valid else None
 
 
 def _clients(clients: str | Sequence[str | None] | None, rows: int) -> list[str | None] | None:

@@ -1,4 +1,4 @@
-"""What tests share: brokers, settings of their own, and an environment without surprises."""
+"""Shared fixtures: brokers, isolated settings, and a clean environment."""
 
 import os
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from latentwatch.lab.brokers import KafkaBroker, MockBroker
 from latentwatch.stream.settings import Settings
 from latentwatch.stream.settings.sources import KAFKA_SERVERS_VARIABLE, OTHER_VARIABLES, PREFIX
 
-# Before anything imports torch or numpy, for this process and its children: brokers and workers
-# run beside the tests on few cores.
+# Set before anything imports torch or numpy, for this process and its children: brokers and
+# workers share few cores with the tests.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
@@ -28,7 +28,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def kafka_broker() -> Iterator[KafkaBroker]:
-    """A real Kafka for the whole run; who kills it must restart it."""
+    """A real Kafka for the whole run; a test that kills it must restart it."""
     with KafkaBroker() as broker:
         yield broker
 
@@ -48,7 +48,7 @@ def mock_bootstrap() -> Iterator[str]:
 
 @pytest.fixture
 def topic_prefix() -> str:
-    """A prefix, and a consumer group, that no other test has."""
+    """A unique prefix of topics, also used as the consumer group."""
     return f"t{uuid4().hex[:10]}."
 
 

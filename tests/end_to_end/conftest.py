@@ -1,4 +1,4 @@
-"""Baselines, services of their own, and a recording that is taken in undisturbed."""
+"""Baselines, isolated services, and a recording that one undisturbed worker processed."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ from tests.end_to_end.traffic import CLASSES, HOUR_NS, ROWS, START_HOUR, Sent, T
 
 @pytest.fixture(scope="session")
 def traffic() -> Traffic:
-    """Traffic that the baselines know."""
+    """Traffic that matches the baselines."""
     return Traffic()
 
 
@@ -47,7 +47,7 @@ def baselines(traffic: Traffic, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture(scope="session")
 def make_service(baselines: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Context manager of a service with topics of its own, on a broker."""
+    """Context manager for a service with its own topics on a broker."""
 
     @contextmanager
     def make(bootstrap: str, prefix: str, **changes: Any) -> Iterator[Service]:
@@ -76,7 +76,7 @@ def make_service(baselines: str, tmp_path_factory: pytest.TempPathFactory) -> Ca
 
 @dataclass
 class Recording:
-    """Messages in their order, and what is known about them."""
+    """Messages in order, with the expected results."""
 
     messages: list[Sent] = field(default_factory=list)
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -84,7 +84,7 @@ class Recording:
     refused: list[tuple[Sent, str]] = field(default_factory=list)
 
     def add(self, partition: int, message: Message, lane: tuple[str, int], attacked: int) -> None:
-        """Add a sound message of a model and an hour."""
+        """Add a valid message of a model and an hour."""
         self.messages.append(Sent(partition, *message))
         self.requests[lane] += ROWS
         ids = decode(message.value, message.headers).request_ids
@@ -92,7 +92,7 @@ class Recording:
 
 
 def refused_messages(traffic: Traffic) -> list[tuple[Sent, str]]:
-    """One message of each kind that goes wrong, with the reason to expect; on partition 1."""
+    """One invalid message of each kind, with the expected reason; on partition 1."""
     good = traffic.message("signs", "1", 1, 0, 1)
     activations, predicted = traffic.draw(4, np.random.default_rng(3))
 
@@ -124,7 +124,7 @@ def refused_messages(traffic: Traffic) -> list[tuple[Sent, str]]:
 def recording(traffic: Traffic) -> Recording:
     """Three hours of three models on three partitions; hour 1 of signs is attacked from its middle.
 
-    The model ghost has no baseline; malformed messages stand in the midst of partition 1.
+    The model ghost has no baseline; malformed messages are in the middle of partition 1.
     """
     lanes = [("signs", "1", 0), ("signs", "1", 1), ("lights", "2", 1), ("ghost", "1", 2)]
     refused = refused_messages(traffic)
@@ -144,7 +144,7 @@ def recording(traffic: Traffic) -> Recording:
 
 @dataclass(frozen=True)
 class Run:
-    """A recording, what came out of it, and the offsets that its messages got."""
+    """A recording, the outputs it led to, and the offsets of its messages."""
 
     recording: Recording
     outputs: Outputs
@@ -158,7 +158,7 @@ class Run:
 
 @pytest.fixture(scope="session")
 def undisturbed(kafka_bootstrap: str, make_service: Any, recording: Recording) -> Run:
-    """The recording, taken in by one worker that nothing happens to."""
+    """The recording, processed by one worker without faults."""
     with make_service(kafka_bootstrap, f"undisturbed{uuid4().hex[:8]}.") as service:
         worker = service.start_worker()
         service.send(recording.messages)

@@ -1,4 +1,4 @@
-"""The dashboard as a process of its own, and a browser that looks at it.
+"""The dashboard in a separate process, and a browser that opens it.
 
 ``python -m tests.end_to_end.dashboard URL FOLDER`` takes the pictures of docs/ of a dashboard that
 runs, for example that of ``make demo``.
@@ -25,13 +25,13 @@ SAYS = "the dashboard is at "
 
 @dataclass
 class Dashboard:
-    """A dashboard that runs."""
+    """A running dashboard."""
 
     process: Child
 
     @property
     def url(self) -> str:
-        """Its address, as it says it."""
+        """Its address, as it prints it."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline and self.process.is_running:
             for line in self.process.log.read_text().splitlines():
@@ -41,7 +41,7 @@ class Dashboard:
         pytest.fail(f"no dashboard:\n{self.process.tail()}")
 
     def stop(self) -> None:
-        """Ask it to end, and see that it ends well; its pages may be open."""
+        """Stop it and check that it exits cleanly; its pages may be open."""
         self.process.terminate()
         assert self.process.wait(20) == 0, self.process.tail(4000)
 
@@ -59,7 +59,7 @@ def running_dashboard(settings: Settings, folder: Path, *options: str) -> Iterat
 
 @dataclass
 class Look:
-    """A page in a browser, and what the browser has to say about it."""
+    """A page in a browser, and the browser's complaints about it."""
 
     page: Any
     complaints: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Browser:
     def look(
         self, url: str, *, width: int = 1280, height: int = 900, scheme: str = "light"
     ) -> Look:
-        """Open a page in a window of its own."""
+        """Open a page in a new window."""
         page = self.browser.new_page(
             viewport={"width": width, "height": height}, color_scheme=scheme
         )

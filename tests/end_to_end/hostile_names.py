@@ -1,4 +1,4 @@
-"""Sends a record whose header name is no UTF-8; aiokafka's encoder in Python lets one in.
+"""Sends a record whose header name is not UTF-8; aiokafka's pure Python encoder allows it.
 
 AIOKAFKA_NO_EXTENSIONS=1 python -m tests.end_to_end.hostile_names BOOTSTRAP TOPIC PARTITION
 """
@@ -10,12 +10,12 @@ from aiokafka import AIOKafkaProducer
 
 
 class NotUtf8(str):
-    """A name that encodes to bytes of no character."""
+    """A name that encodes to bytes that are not a character."""
 
     __slots__ = ()
 
     def encode(self, *_: object) -> bytes:
-        """Bytes that no UTF-8 text has."""
+        """Bytes that are not valid UTF-8."""
         return b"\xff\xfe\x80"
 
 

@@ -1,4 +1,4 @@
-"""Those who talk to a broker that knows them, and what they say."""
+"""The roles that connect to a broker with authentication, and the traffic they send."""
 
 import shutil
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from tests.end_to_end.secure_broker import SecureBroker
 from tests.end_to_end.traffic import HOUR_NS, ROWS, START_HOUR, Traffic
 
 WITH_CERTIFICATE = ("publisher", "recorder", "investigator")
-"""These show a certificate, the other roles have a password."""
+"""These roles use a certificate, the others a password."""
 
 PASSWORD = "open-sesame-{role}"  # a test looks for it in what is logged
 MESSAGES, ATTACKED = 16, 36
@@ -32,7 +32,7 @@ MESSAGES, ATTACKED = 16, 36
 
 @dataclass(frozen=True)
 class Parties:
-    """Everybody who talks to the broker, each with the rights of his role alone."""
+    """All clients of the broker, each with the privileges of its role only."""
 
     secure: SecureBroker
     settings: dict[Role, Settings]
@@ -42,14 +42,14 @@ class Parties:
         return self.settings["worker"].topics()
 
     def run(self, role: Role, *words: str) -> str:
-        """Run a command in the name of a role; return what it printed."""
+        """Run a command with the credentials of a role; return its output."""
         done = CliRunner().invoke(main, words, env=self.settings[role].environment())
         assert done.exit_code == 0, (done.output, done.exception)
         return done.output
 
 
 def sign_first(baselines: str, folder: Path) -> tuple[str, Path]:
-    """Baselines of which signs/1 is signed and lights/2 is not; the folder, and the public key."""
+    """Sign the baseline signs/1 but not lights/2; return the folder and the public key."""
     signed, key = folder / "baselines", folder / "signing.pem"
     shutil.copytree(baselines, signed)
     make_key(key)
@@ -59,7 +59,7 @@ def sign_first(baselines: str, folder: Path) -> tuple[str, Path]:
 
 
 def make_parties(secure: SecureBroker, baselines: str, folder: Path) -> Parties:
-    """Let everybody in, with a name and the rights of his role."""
+    """Create a user for every role and grant it the privileges of the role."""
     signed, public = sign_first(baselines, folder)
     common = {
         "topic_prefix": "vision.", "application_id": "vision", "baselines": signed,
@@ -87,7 +87,7 @@ def make_parties(secure: SecureBroker, baselines: str, folder: Path) -> Parties:
 def publish(
     settings: Settings, traffic: Traffic, model: str, version: str, messages: int
 ) -> BackgroundPublisher:
-    """An hour of requests whose second half is attacked, as a service publishes them."""
+    """Publish an hour of requests, as a service does; the second half is attacked."""
     options = settings.kafka_options()
     publisher = BackgroundPublisher(
         options.pop("bootstrap_servers"),

@@ -1,4 +1,4 @@
-"""A real Kafka that knows who talks to it: SCRAM, client certificates, and ACLs."""
+"""A real Kafka with authentication and ACLs: SCRAM and client certificates."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _name(common_name: str) -> x509.Name:
 
 
 class Authority:
-    """An authority that signs certificates, and writes them as PEM files into a folder."""
+    """A certificate authority that writes certificates as PEM files into a folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, _name(name)
@@ -96,7 +96,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class SecureBroker:
-    """The broker, and how the test, as its super user, lets others in."""
+    """The broker; the test administers it as super user."""
 
     broker: KafkaBroker
     authority: Authority
@@ -104,11 +104,11 @@ class SecureBroker:
 
     @property
     def log(self) -> str:
-        """What Kafka wrote."""
+        """Kafka's log."""
         return (self.broker.folder / "broker.log").read_text(errors="replace")
 
     def sasl(self, user: str, password: str, **changes: Any) -> dict[str, Any]:
-        """Settings of somebody with a password."""
+        """Settings of a user with a password."""
         return {
             "bootstrap_servers": f"{HOST}:{self.ports['SASL_SSL']}",
             "security_protocol": "SASL_SSL",
@@ -120,7 +120,7 @@ class SecureBroker:
         }
 
     def tls(self, certificate: Path | None, **changes: Any) -> dict[str, Any]:
-        """Settings of somebody with a certificate."""
+        """Settings of a user with a certificate."""
         return {
             "bootstrap_servers": f"{HOST}:{self.ports['SSL']}",
             "security_protocol": "SSL",
@@ -130,7 +130,7 @@ class SecureBroker:
         }
 
     def add_users(self, passwords: Mapping[str, str]) -> None:
-        """Let users in by SCRAM-SHA-512."""
+        """Create users with SCRAM-SHA-512 passwords."""
         how = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         admin = self._admin()
         asked = admin.alter_user_scram_credentials(
@@ -143,14 +143,14 @@ class SecureBroker:
             done.result(ADMIN_SECONDS)
 
     def allow(self, principal: str, acls: Iterable[Acl]) -> None:
-        """Give a principal these rights."""
+        """Grant a principal these privileges."""
         admin = self._admin()
         asked = admin.create_acls([_binding(principal, acl) for acl in acls])
         for done in asked.values():
             done.result(ADMIN_SECONDS)
 
     def topic_rights(self, settings: Settings, topics: Iterable[str]) -> dict[str, set[str]]:
-        """What the broker says that somebody may do, by topic; it names none without a right."""
+        """What the broker says a user may do, by topic; it lists no topic without a privilege."""
         client = _client(settings)
         asked = client.describe_topics(
             TopicCollection(list(topics)), include_authorized_operations=True
@@ -171,7 +171,7 @@ class SecureBroker:
 
 
 def _client(settings: Settings) -> AdminClient:
-    """A client of librdkafka with the settings of ours."""
+    """A librdkafka client with the same settings as ours."""
     options = {
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.security_protocol,
@@ -202,7 +202,7 @@ def _binding(principal: str, acl: Acl) -> AclBinding:
 
 @contextmanager
 def secure_broker(folder: Path) -> Iterator[SecureBroker]:
-    """Start it: the plain listener is the super user's, everybody else has to say who he is."""
+    """Start it: the plain listener is for the super user, all others have to authenticate."""
     authority = Authority(folder, "authority")
     ports = {"SASL_SSL": free_port(), "SSL": free_port()}
     module = "org.apache.kafka.common.security.scram.ScramLoginModule required;"

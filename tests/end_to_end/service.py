@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 90.0
 
 @dataclass
 class Outputs:
-    """All that was published, in the order of each partition."""
+    """Everything published, in the order of each partition."""
 
     alerts: list[dict[str, Any]] = field(default_factory=list)
     detection_rates: list[dict[str, Any]] = field(default_factory=list)
@@ -35,12 +35,12 @@ class Outputs:
     dead_letter: list[Any] = field(default_factory=list)
 
     def add(self, role: str, record: Any) -> None:
-        """Take a record in; dead letters as they are, the others parsed."""
+        """Add a record; dead letters unchanged, others parsed."""
         getattr(self, role).append(record if role == "dead_letter" else orjson.loads(record.value))
 
     @property
     def rates(self) -> dict[tuple[str, str, str], dict[str, Any]]:
-        """Newest rates by model, layer and hour, as compaction would leave them."""
+        """Latest rates by model, layer and hour, as compaction would leave them."""
         rows = (event["data"] for event in self.detection_rates)
         return {(row["model"], row["layer"], row["hour"]): row for row in rows}
 
@@ -55,13 +55,13 @@ class Outputs:
         for (model, _, hour), row in rates.items():
             number = int(datetime.fromisoformat(hour).timestamp()) // 3600 - START_HOUR
             layers = [*LAYERS, "agreement"] if row["status"] == "ok" else [""]
-            told = [rates.get((model, layer, hour), {"requests": 0}) for layer in layers]
-            found[model, number] = min(row["requests"] for row in told)
+            rows = [rates.get((model, layer, hour), {"requests": 0}) for layer in layers]
+            found[model, number] = min(row["requests"] for row in rows)
         return found
 
 
 class WorkerProcess:
-    """A worker as in production: a process of its own, settings from its environment."""
+    """A worker as in production: a separate process with settings from its environment."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.process = Child.of_latentwatch(["worker"], log, settings.environment())
@@ -112,7 +112,7 @@ class WorkerProcess:
 
 
 class Service:
-    """The service under test: its topics, its workers, and what comes out."""
+    """The service under test: its topics, its workers and their outputs."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.topics = settings, settings.topics()
@@ -148,7 +148,7 @@ class Service:
         return max((Lane.offset_of(state) for state in states), default=-1)
 
     def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait for a condition while the workers must not end by themselves."""
+        """Wait for a condition; fail if a worker exits on its own."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             for worker in self.workers:
@@ -171,7 +171,7 @@ class Service:
         self.wait_until(f"rates of {expected}", counted)
 
     def read(self) -> Outputs:
-        """All that is in the output topics at present."""
+        """The current content of the output topics."""
         return asyncio.run(self._read())
 
     async def _read(self) -> Outputs:
@@ -183,6 +183,6 @@ class Service:
         return outputs
 
     def end(self) -> None:
-        """Leave no process behind, whatever happened."""
+        """Kill all workers that are still running."""
         for worker in self.workers:
             worker.kill()

@@ -1,4 +1,4 @@
-"""A classifier that experiments name by import path, and what draws its inputs."""
+"""A classifier that experiments name by import path, and a generator of its inputs."""
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ def draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def network() -> nn.Module:
-    """Trained in a moment, always to the same weights."""
+    """Trains in a moment, always to the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = nn.Sequential(

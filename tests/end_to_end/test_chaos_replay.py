@@ -1,4 +1,4 @@
-"""Experiments on a real Kafka: a copier is named; a recording is replayed, all is counted twice."""
+"""Experiments on a real Kafka: a model thief is named, a recording is replayed and counted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +38,7 @@ def system(
         stop_system()
 
 
-def test_a_copier_is_named_and_what_was_recorded_is_replayed_and_counted(
+def test_a_model_thief_is_named_and_a_recording_is_replayed_and_counted(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actions.send_traffic(800)

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, from an attack's first message to the past after a restart."""
+"""The dashboard in a real browser: an attack live, and its history after a restart."""
 
 import asyncio
 import json
@@ -105,7 +105,7 @@ def go(watched: Watched, place: str) -> Any:
 
 
 def fits(page: Any) -> bool:
-    """Whether the page is no wider than its window."""
+    """Whether the page fits the width of its window."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 

@@ -13,7 +13,7 @@ HOURS, REQUESTS = 3, 640
 
 @pytest.fixture(scope="session")
 def network_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained networks are shared by the runs, one a seed."""
+    """Trained networks, one per seed, shared by the runs."""
     return tmp_path_factory.mktemp("networks")
 
 

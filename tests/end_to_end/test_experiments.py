@@ -1,4 +1,4 @@
-"""An experiment from its file to its report, on the real broker, with a classifier of one's own."""
+"""An experiment from its file to its report, on the real broker, with a custom classifier."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_an_experiment_says_what_held_and_what_did_not(
     file = tmp_path / "attack.yaml"
     file.write_text(yaml.safe_dump(EXPERIMENT))
 
-    # a process of its own, for Chaos Toolkit's logging takes the whole process
+    # in a separate process, because Chaos Toolkit reconfigures logging for the whole process
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "latentwatch", "experiment", "run", str(file), "--out",

@@ -1,4 +1,4 @@
-"""What an attacker may write to the topic comes back as dead letters, and nothing else happens."""
+"""Hostile messages become dead letters and have no other effect."""
 
 import asyncio
 import os
@@ -26,11 +26,11 @@ pytestmark = pytest.mark.broker
 MOST_BYTES = 1 << 20
 NAMES = MOST_LANES + 60
 HOSTILE = 0
-"""Partition of everything hostile; sound traffic stands there as well, and on partition 1."""
+"""Partition of all hostile messages; valid traffic is there and on partition 1."""
 
 
 def rows(traffic: Traffic, count: int, **changes: Any) -> Message:
-    """A message of sound rows of lights/2, but for what is changed."""
+    """A message with valid rows of lights/2, except for the changes."""
     activations, predicted = traffic.draw(count, np.random.default_rng(9))
     fields: dict[str, Any] = {
         "model": "lights",
@@ -52,7 +52,7 @@ def with_time(message: Message, year_ns: int) -> Message:
 
 
 def hostile_messages(traffic: Traffic) -> list[tuple[str, Message]]:
-    """Messages, each with the reason to expect."""
+    """Messages, each with the expected reason."""
     one, two_thousand = rows(traffic, 1), 2_100_000_000 * 10**9
     denormal = {name: np.full((1, width), 1e-40, "f4") for name, width in traffic.layers.items()}
     return [
@@ -70,7 +70,7 @@ def hostile_messages(traffic: Traffic) -> list[tuple[str, Message]]:
 
 
 async def send(service: Service, messages: list[Message]) -> None:
-    """Send messages that only compression makes small enough, each in a batch of its own."""
+    """Send messages that are small enough only when compressed, each in its own batch."""
     options = service.settings.kafka_options()
     producer = AIOKafkaProducer(**options, max_request_size=1 << 30, compression_type="zstd")
     async with producer:
@@ -82,7 +82,7 @@ async def send(service: Service, messages: list[Message]) -> None:
 
 @dataclass(frozen=True)
 class Attacked:
-    """What came of the attack."""
+    """The results of the attack."""
 
     expected: Counter[str]
     outputs: Outputs
@@ -97,7 +97,7 @@ class Attacked:
 
 @pytest.fixture(scope="module")
 def attacked(kafka_bootstrap: str, make_service: Any, traffic: Traffic) -> Any:
-    """Sound traffic of three hours in the midst of everything hostile, taken in by one worker."""
+    """Three hours of valid traffic mixed with all hostile messages, processed by one worker."""
     prefix = f"hostile{uuid4().hex[:8]}."
     with make_service(kafka_bootstrap, prefix, max_message_bytes=MOST_BYTES) as service:
         hostile = hostile_messages(traffic)
@@ -124,21 +124,21 @@ def attacked(kafka_bootstrap: str, make_service: Any, traffic: Traffic) -> Any:
         service.send([(HOSTILE, *message) for message in [*invented, sound[2]]])
         service.send([(1, *message) for message in sound])
         expected = Counter(reason for reason, _ in hostile if reason != "taken")
-        expected["not-cloudevent"] += 1  # the name that is no UTF-8
-        # those with a baseline take no place from the others
+        expected["not-cloudevent"] += 1  # the header name that is not UTF-8
+        # names with a baseline do not count against the limit
         expected["too-many-lanes"] = NAMES - MOST_LANES
 
         sent = 1 + len(hostile) + 1 + len(spans) + 2 + NAMES + 1
 
-        def told() -> bool:
-            # the last of all is sound; what came of them is thousands of records to read
+        def counted() -> bool:
+            # the last message is valid; only then read the thousands of resulting records
             if service.taken(HOSTILE) < sent - 1:
                 return False
             outputs = service.read()
-            counted = sum(outputs.requests.get(("signs", hour), 0) for hour in range(3))
-            return counted == 6 * ROWS and len(outputs.dead_letter) >= expected.total()
+            requests = sum(outputs.requests.get(("signs", hour), 0) for hour in range(3))
+            return requests == 6 * ROWS and len(outputs.dead_letter) >= expected.total()
 
-        service.wait_until("sound requests and dead letters", told)
+        service.wait_until("valid requests and dead letters", counted)
         status = Path(f"/proc/{worker.pid}/status").read_text()
         peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
         worker.stop()
@@ -152,7 +152,7 @@ def test_each_hostile_message_is_a_dead_letter_with_its_reason(attacked: Attacke
     )
 
 
-def test_sound_requests_beside_them_are_all_counted_in_their_hours(attacked: Attacked) -> None:
+def test_valid_requests_among_them_are_all_counted_in_their_hours(attacked: Attacked) -> None:
     requests = attacked.outputs.requests
     assert {hour: requests["signs", hour] for hour in range(3)} == dict.fromkeys(range(3), 2 * ROWS)
     assert attacked.outputs.alerts == []
@@ -161,7 +161,7 @@ def test_sound_requests_beside_them_are_all_counted_in_their_hours(attacked: Att
 def test_the_worker_neither_ends_nor_grows(attacked: Attacked) -> None:
     assert "Traceback" not in attacked.service.workers[0].log
     assert len(attacked.service.workers) == 1
-    # of 150 MiB that it has before its first message
+    # it uses 150 MiB before its first message
     assert attacked.peak_bytes < 450 << 20
 
 
@@ -175,10 +175,10 @@ def test_what_is_too_large_to_be_kept_is_cut_and_says_so(attacked: Attacked) -> 
 
 
 def test_a_poisoned_clock_closes_the_hours_of_its_own_model_alone(attacked: Attacked) -> None:
-    # hours of signs were closed once, by silence: whoever closes an hour too early tells it twice
-    told = [
+    # each hour of signs was closed once, by silence; closing one early would publish it twice
+    revisions = [
         event["data"]["revision"]
         for event in attacked.outputs.detection_rates
         if event["data"]["model"] == "signs"
     ]
-    assert max(told) <= 2
+    assert max(revisions) <= 2

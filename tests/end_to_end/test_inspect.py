@@ -1,4 +1,4 @@
-"""Alerts that a worker raised, looked into with what Kafka still has."""
+"""Alerts that a worker raised are inspected with the messages that Kafka still has."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_every_alert_is_traced_to_exactly_the_requests_of_its_window(
 
 
 @pytest.mark.broker
-def test_an_unknown_alert_is_answered_with_those_of_the_topic(look: Any, undisturbed: Any) -> None:
+def test_an_unknown_alert_lists_those_in_the_topic(look: Any, undisturbed: Any) -> None:
     known = undisturbed.outputs.alerts[-1]["data"]["id"]
     result = look("nothing-of-this-name")
     assert result.exit_code == 1

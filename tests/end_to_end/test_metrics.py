@@ -1,4 +1,4 @@
-"""A worker's /metrics, /livez and /readyz while it takes in traffic with an attack."""
+"""A worker's /metrics, /livez and /readyz while it processes traffic with an attack."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body of a page; (0, b"") while nobody listens."""
+    """Status and body of a page; (0, b"") while the port is closed."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             return answer.status, answer.read()
@@ -37,7 +37,7 @@ def get(port: int, path: str) -> tuple[int, bytes]:
 
 
 def scrape(port: int) -> dict[str, dict[tuple[str, ...], float]]:
-    """Values by the metric's name and the values of its labels, in the order of their names."""
+    """Values by metric name and label values, in the order of the label names."""
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(get(port, "/metrics")[1].decode()):
         for sample in family.samples:
@@ -47,7 +47,7 @@ def scrape(port: int) -> dict[str, dict[tuple[str, ...], float]]:
 
 
 def whole_blocks(recording: Any, model: str) -> int:
-    """Windows that are judged: one a block of 32 rows of each lane."""
+    """Windows judged: one per block of 32 rows in each lane."""
     partitions = {"signs": 2, "lights": 1}[model]
     rows = sum(n for (name, _), n in recording.requests.items() if name == model)
     return partitions * (rows // partitions // 32)
@@ -55,7 +55,7 @@ def whole_blocks(recording: Any, model: str) -> int:
 
 @pytest.fixture(scope="module")
 def scraped(kafka_bootstrap: str, make_service: Any, recording: Any) -> Any:
-    """What a worker says after the recording, what it published, and what it said before."""
+    """What a worker reports before and after the recording, and what it published."""
     port = free_port()
     with make_service(kafka_bootstrap, f"metrics{port}.", metrics_port=port) as service:
         worker = service.start_worker()
@@ -69,8 +69,8 @@ def scraped(kafka_bootstrap: str, make_service: Any, recording: Any) -> Any:
         def settled() -> bool:
             now = scrape(port)
             flagged = sum(now.get("flagged_requests_total", {}).values())
-            told = len(outputs.flagged_requests)
-            return flagged == told and not any(now["lag_messages"].values())
+            published = len(outputs.flagged_requests)
+            return flagged == published and not any(now["lag_messages"].values())
 
         service.wait_until("all is counted", settled)
         found = {
@@ -132,7 +132,7 @@ def test_only_the_attacked_model_exceeds_the_threshold(scraped: Any) -> None:
     assert exceedances["lights", "2"] == 0
 
 
-def test_each_lane_tells_of_its_newest_window(scraped: Any) -> None:
+def test_each_lane_reports_its_latest_window(scraped: Any) -> None:
     metrics = scraped["metrics"]
     lanes = {("signs", "0", "1"), ("signs", "1", "1"), ("lights", "1", "2")}
     assert set(metrics["score"]) == set(metrics["threshold"]) == lanes
@@ -181,7 +181,7 @@ def test_messages_that_wait_are_the_lag_and_markers_of_transactions_are_not(
         return sum(scrape(port).get("lag_messages", {}).values())
 
     def wait() -> bool:
-        # wherever between two flushes they fall: the worker looks every second
+        # send again until the worker, which looks every second, sees them between two flushes
         nonlocal sent
         asyncio.run(send_in_a_transaction(service, sound))
         sent += len(sound)

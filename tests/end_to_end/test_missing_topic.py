@@ -1,4 +1,4 @@
-"""An output topic that somebody deletes: the worker says so, and its successor goes on exactly."""
+"""An output topic is deleted: the worker says so, and its successor continues exactly."""
 
 import asyncio
 from typing import Any

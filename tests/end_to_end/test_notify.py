@@ -30,7 +30,7 @@ PROGRAM = "from latentwatch.stream.cli.notify import notify; notify()"
 PATIENCE_SECONDS = 60.0
 
 Change = tuple[str, int, str, str]
-"""Alert, minute in which it was seen, status, severity."""
+"""Alert, minute of the record, status, severity."""
 
 
 ALL = [
@@ -64,7 +64,7 @@ def publish(settings: Settings, *changes: Change | bytes | None) -> None:
 
 @dataclass
 class Receivers:
-    """A web server with a path for each target; a path can be out of order."""
+    """A web server with one path per target; a path can be made to fail."""
 
     broken: set[str] = field(default_factory=set)
     before_answer: Callable[[], None] = lambda: None
@@ -120,7 +120,7 @@ def receivers() -> Iterator[Receivers]:
 
 @pytest.fixture
 def topics(settings: Settings) -> Settings:
-    """Settings whose topics are there, the alerts in two partitions."""
+    """Settings with existing topics, the alerts in two partitions."""
     asyncio.run(
         create_topics(
             changed := settings.model_copy(update={"output_partitions": 2, "log_format": "json"})
@@ -133,7 +133,7 @@ def topics(settings: Settings) -> Settings:
 def running(
     command: Sequence[str], settings: Settings, output: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of its own; killed at the end, unless it ended before."""
+    """Run a separate process; killed at the end if it is still running."""
     environment = {**os.environ, **settings.environment(), "HOOK": "0123456789abcdef"}
     with output.open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -211,7 +211,7 @@ def test_a_delivery_in_progress_when_a_process_was_killed_is_repeated(
 
 
 def example(language: str, holds: str) -> str:
-    """A block of code of docs/subscribers.md."""
+    """A code block from docs/subscribers.md."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
     (code,) = [block for block in blocks if holds in block]
     return str(code)

@@ -1,4 +1,4 @@
-"""From a producer through a worker to the topics."""
+"""From a producer through a worker to the output topics."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def test_a_model_without_baseline_is_counted_and_not_judged(undisturbed: Any) ->
 
 
 def publish_hours(bootstrap: str, topic: str, traffic: Any, hours: int, rows: int) -> None:
-    """Benign requests one by one, as a service has them, spread evenly over the hours."""
+    """Benign requests one by one, as in a service, spread evenly over the hours."""
     rng = np.random.default_rng(11)
     with BackgroundPublisher(
         bootstrap, "signs", "1", topic=topic, datatype="FP32", max_rows=100, linger_ms=50

@@ -19,7 +19,7 @@ SETTLED_SECONDS = 4.0
 
 
 class Flow:
-    """Traffic that does not stop: each step sends a message a model and partition."""
+    """Continuous traffic: each step sends one message per model and partition."""
 
     def __init__(self, service: Any, traffic: Any, partitions: int = PARTITIONS) -> None:
         self.service, self.requests = service, Counter[tuple[str, int]]()
@@ -38,17 +38,17 @@ class Flow:
             yield messages
 
     def step(self) -> bool:
-        """Send a message to each lane; true, so that it can stand in a condition."""
+        """Send a message to each lane; returns True, so that it can be part of a condition."""
         self.service.send(next(self._steps))
         return True
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
-        """Send on until a condition holds."""
+        """Keep sending until a condition holds."""
         self.service.wait_until(what, lambda: self.step() and condition())
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Traffic meanwhile, as fast as it goes."""
+        """Send traffic in the background, as fast as possible."""
         ended = threading.Event()
 
         def send() -> None:
@@ -98,7 +98,7 @@ def test_counts_are_exact_while_workers_that_had_nothing_take_over(
             members = [first, second]
             for _ in range(HANDOVERS):
                 members.append(service.start_worker())
-                # two partitions are too few for three: the newest has none
+                # two partitions for three workers: the latest worker has none
                 time.sleep(SETTLED_SECONDS)
                 assert not members[-1].takeovers
                 members.pop(0).stop()

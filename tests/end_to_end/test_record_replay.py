@@ -1,4 +1,4 @@
-"""What a worker published, told again from a recording: the same records, to the byte."""
+"""A replay of a recording publishes the same records as the worker, byte for byte."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def latentwatch(settings: Settings, *words: str) -> str:
 
 
 def newest(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Events by what they are about, as compaction would leave them."""
+    """Events by key, as compaction would leave them."""
     return {event["id"].rsplit("/", 1)[0]: event for event in events}
 
 
@@ -78,7 +78,7 @@ def offline(settings: Settings, url: str, out: Path, *options: str) -> Offline:
 
 @pytest.fixture(scope="module")
 def recorded(undisturbed: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The topic of the undisturbed run, by a recorder that is killed and one that goes on."""
+    """The topic of the undisturbed run, recorded by two recorders; the first is killed."""
     url = tmp_path_factory.mktemp("recording")
     log = tmp_path_factory.mktemp("logs") / "record.log"
     with log.open("wb") as output:
@@ -104,7 +104,7 @@ def decided(undisturbed: Any, recorded: str, tmp_path_factory: pytest.TempPathFa
     return offline(undisturbed.settings, recorded, tmp_path_factory.mktemp("decided"))
 
 
-def test_every_sound_request_is_recorded_once(undisturbed: Any, recorded: str) -> None:
+def test_every_valid_request_is_recorded_once(undisturbed: Any, recorded: str) -> None:
     counts: Counter[tuple[str, int]] = Counter()
     seen = set()
     for message in Recording(recorded).messages():
@@ -115,7 +115,7 @@ def test_every_sound_request_is_recorded_once(undisturbed: Any, recorded: str) -
         assert len(seen) == len(set(seen))
     sound = {lane: count for lane, count in counts.items() if count}
     assert sound == dict(undisturbed.recording.requests)
-    # of what the worker refuses, a recorder keeps what could be decoded and is of the past
+    # the recorder keeps messages that the worker refuses, if they decode and are not of the future
     assert len(seen) == len(undisturbed.recording.messages) - 6
 
 
@@ -124,19 +124,17 @@ def test_alerts_are_those_that_the_worker_published(undisturbed: Any, decided: O
     assert decided.alerts
 
 
-def test_rates_are_those_that_stand_in_the_topic(undisturbed: Any, decided: Offline) -> None:
+def test_rates_are_those_in_the_topic(undisturbed: Any, decided: Offline) -> None:
     published = newest(undisturbed.outputs.detection_rates)
     assert without_revision(newest(decided.detection_rates)) == without_revision(published)
 
 
-def test_flagged_requests_are_those_that_stand_in_the_topic(
-    undisturbed: Any, decided: Offline
-) -> None:
+def test_flagged_requests_are_those_in_the_topic(undisturbed: Any, decided: Offline) -> None:
     assert standing(decided.flagged_requests) == standing(undisturbed.outputs.flagged_requests)
     assert standing(decided.flagged_requests)
 
 
-def test_refused_messages_are_told_and_alerts_shown(decided: Offline) -> None:
+def test_refused_messages_and_alerts_are_printed(decided: Offline) -> None:
     assert "bad-dimension" in decided.printed
     assert decided.alerts[0]["data"]["id"][:12] in decided.printed
 
@@ -160,7 +158,7 @@ def test_another_run_length_shows_what_would_have_happened(
     assert len({alert["data"]["id"] for alert in found.alerts}) >= 2
 
 
-def test_files_that_are_there_are_not_overwritten(
+def test_existing_files_are_not_overwritten(
     undisturbed: Any, recorded: str, tmp_path: Path
 ) -> None:
     kept = tmp_path / "alerts.jsonl"
@@ -178,7 +176,7 @@ def test_files_that_are_there_are_not_overwritten(
 
 @dataclass(frozen=True)
 class Replayed:
-    """A recording that went through Kafka again, and the recording of that."""
+    """A recording that was replayed into Kafka, and the recording of that replay."""
 
     outputs: Outputs
     settings: Settings
@@ -193,7 +191,7 @@ def replayed(
     kafka_bootstrap: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Replayed:
-    """Replayed as fast as the workers get on; only records move time, and one worker is killed."""
+    """A replay at the workers' speed; only records move time, and one worker is killed."""
     prefix = undisturbed.settings.topic_prefix.replace("undisturbed", "replayed")
     with make_service(kafka_bootstrap, prefix, idle_seconds=0, take_max=7) as service:
         first = service.start_worker()

@@ -1,4 +1,4 @@
-"""A worker that is killed in the middle of an hour: as if nothing had happened."""
+"""A worker that is killed in the middle of an hour changes no result."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def by_event(alerts: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def killed(kafka_bootstrap: str, make_service: Any, undisturbed: Any) -> Any:
-    """The recording again, taken in by workers of which the first two are killed."""
+    """The same recording, processed by three workers; the first two are killed."""
     messages = undisturbed.recording.messages
     prefix = undisturbed.topics.activations.replace("undisturbed", "killed")
     with make_service(kafka_bootstrap, prefix.removesuffix("activations")) as service:
@@ -33,7 +33,7 @@ def killed(kafka_bootstrap: str, make_service: Any, undisturbed: Any) -> Any:
         second = service.start_worker()
         before = service.taken(1)
         service.send(messages[middle : middle + 20])
-        service.wait_until("second worker goes on", lambda: service.taken(1) > before)
+        service.wait_until("second worker continues", lambda: service.taken(1) > before)
         second.kill()
 
         third = service.start_worker()
@@ -43,7 +43,7 @@ def killed(kafka_bootstrap: str, make_service: Any, undisturbed: Any) -> Any:
         return service.read()
 
 
-def test_the_hours_of_a_stream_that_has_ended_are_told_by_the_next_worker(
+def test_the_next_worker_publishes_the_hours_of_a_stream_that_has_ended(
     kafka_bootstrap: str, topic_prefix: str, make_service: Any, traffic: Any
 ) -> None:
     with make_service(kafka_bootstrap, topic_prefix, idle_seconds=5) as service:
@@ -76,14 +76,14 @@ def test_alerts_are_the_same_events_with_the_same_ids(undisturbed: Any, killed: 
     assert len(by_event(killed.alerts)) == len(undisturbed.outputs.alerts)
 
 
-def test_no_alert_fires_anew(undisturbed: Any, killed: Any) -> None:
+def test_no_alert_fires_again(undisturbed: Any, killed: Any) -> None:
     fired = {event["data"]["id"] for event in killed.alerts}
     assert fired == {event["data"]["id"] for event in undisturbed.outputs.alerts}
     assert len(fired) == 2
 
 
 def test_dead_letters_are_the_same(undisturbed: Any, killed: Any) -> None:
-    def told(outputs: Any) -> set[tuple[str, bytes | None]]:
+    def letters(outputs: Any) -> set[tuple[str, bytes | None]]:
         return {(r.key.decode().partition("/")[2], r.value) for r in outputs.dead_letter}
 
-    assert told(killed) == told(undisturbed.outputs)
+    assert letters(killed) == letters(undisturbed.outputs)

@@ -1,4 +1,4 @@
-"""Every part of the service against a Kafka that lets nobody do more than the docs say."""
+"""Every part of the service against a Kafka with exactly the privileges in the docs."""
 
 import asyncio
 import http.server
@@ -60,7 +60,7 @@ def parties(
 
 @dataclass
 class Hook:
-    """A web server that people are told through."""
+    """A web server that receives notifications."""
 
     bodies: list[bytes] = field(default_factory=list)
     port: int = 0
@@ -91,12 +91,12 @@ def hook() -> Iterator[Hook]:
 
 @dataclass(frozen=True)
 class Day:
-    """What became of it all."""
+    """The results of one day of operation."""
 
     outputs: Outputs
     printed: dict[str, str]
     worker_log: str
-    told: list[bytes]
+    notified: list[bytes]
     looked_into: int
     """Messages that the investigator read back."""
 
@@ -105,7 +105,7 @@ class Day:
 def day(
     parties: Parties, traffic: Traffic, hook: Hook, tmp_path_factory: pytest.TempPathFactory
 ) -> Day:
-    """Topics made, requests published, judged, told of, recorded, replayed and looked into."""
+    """Create topics; publish, judge, notify, record, replay and inspect requests."""
     folder = tmp_path_factory.mktemp("day")
     printed = {"topics": parties.run("administrator", "topics")}
     service = Service(parties.settings["worker"], folder)
@@ -119,7 +119,7 @@ def day(
         watching.wait_for_requests({("signs", 0): MESSAGES * ROWS, ("lights", 0): ROWS})
         outputs = watching.outputs
         alert = outputs.alerts[0]["data"]["id"]
-        printed["notify"] = told(parties, hook, folder / "notify.log")
+        printed["notify"] = notified(parties, hook, folder / "notify.log")
         url = str(folder / "recording")
         printed["record"] = parties.run("recorder", "record", "--out", url, "--until-end")
         found = alert_in_kafka(alert, parties.settings["investigator"])
@@ -133,8 +133,8 @@ def day(
     return Day(outputs, printed, worker.log, hook.bodies, looked_into)
 
 
-def told(parties: Parties, hook: Hook, log: Path) -> str:
-    """Have the notifier tell of the alerts that are there; return its log."""
+def notified(parties: Parties, hook: Hook, log: Path) -> str:
+    """Run the notifier on the existing alerts; return its log."""
     settings = parties.settings["notifier"]
     target = f"--to=hook=webhook+http://127.0.0.1:{hook.port}/#env:HOOK"
     with log.open("wb") as output:
@@ -157,18 +157,18 @@ def told(parties: Parties, hook: Hook, log: Path) -> str:
 
 
 async def lag(settings: Settings) -> int:
-    """Messages that the workers are behind, of one that is there."""
+    """Lag of the workers in messages, given one message per partition."""
     async with WorkerLag(settings) as found:
         return await found.messages({0: 1, 1: 1})
 
 
-def test_every_part_does_its_work_with_the_rights_of_its_role(day: Day) -> None:
+def test_every_part_works_with_the_privileges_of_its_role(day: Day) -> None:
     assert day.printed["topics"].count("created") == len(Topics.roles())
     assert day.outputs.alerts[0]["data"]["status"] == "firing"
     assert day.outputs.dead_letter == []
     assert f"recorded {(MESSAGES + 1) * ROWS} requests" in day.printed["record"]
     assert f"replayed {(MESSAGES + 1) * ROWS} requests" in day.printed["replay"]
-    (body,) = day.told
+    (body,) = day.notified
     assert day.outputs.alerts[0]["data"]["id"].encode() in body
     assert day.looked_into > 0
     assert day.printed["lag"] in ("0", "1")  # the requests may all lie on one partition
@@ -189,7 +189,7 @@ def test_a_role_may_do_what_the_docs_say_and_nothing_else(
     wanted: dict[str, set[str]] = {}
     for acl in acls_of(role, settings):
         if acl.resource == "Topic":
-            # who may read or write may describe as well; Kafka says so itself
+            # Read and Write include Describe in Kafka
             wanted.setdefault(acl.name, {"DESCRIBE"}).add(acl.operation.upper())
     assert parties.secure.topic_rights(settings, asdict(parties.topics).values()) == wanted
 
@@ -219,7 +219,7 @@ async def read(settings: Settings, topic: str) -> None:
         ("dashboard", read, "activations"),
     ],
 )
-def test_what_a_role_must_not_do_is_refused(
+def test_the_broker_refuses_what_a_role_must_not_do(
     parties: Parties, day: Day, role: Role, deed: Any, topic: str
 ) -> None:
     with pytest.raises(TopicAuthorizationFailedError):
@@ -240,7 +240,7 @@ def test_the_dashboard_may_not_speak_for_the_workers(parties: Parties, day: Day)
 
 
 def wrong(secure: SecureBroker, case: str, folder: Path) -> dict[str, Any]:
-    """Settings with which nobody gets in."""
+    """Settings that the broker refuses."""
     foreign = Authority(folder, "foreign")
     plain = secure.broker.bootstrap_servers
     right = PASSWORD.format(role="worker")
@@ -273,7 +273,7 @@ def wrong(secure: SecureBroker, case: str, folder: Path) -> dict[str, Any]:
         ("no rights", "no right on topic vision.activations,.* group vision; .* acls worker"),
     ],
 )
-def test_who_is_not_let_in_learns_what_to_do(
+def test_a_refusal_says_what_to_do(
     parties: Parties, tmp_path: Path, case: str, advice: str
 ) -> None:
     settings = Settings(
@@ -307,7 +307,7 @@ def test_commands_with_a_wrong_password_end_with_one_line(
     assert "guess-what" not in line
 
 
-def test_a_publisher_with_a_wrong_password_says_so_and_holds_up_nothing(
+def test_a_publisher_with_a_wrong_password_says_so_and_blocks_nothing(
     parties: Parties, traffic: Traffic, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = parties.secure.sasl("publisher", "guess-what")
@@ -328,7 +328,7 @@ def test_a_publisher_with_a_wrong_password_says_so_and_holds_up_nothing(
     assert "guess-what" not in caplog.text + repr(publisher) + repr(publisher.__dict__)
 
 
-def test_passwords_stand_in_no_log_and_no_repr(
+def test_passwords_are_in_no_log_and_no_repr(
     parties: Parties, day: Day, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = parties.settings["worker"]

@@ -1,4 +1,4 @@
-"""An attack, and the way from its alert to the traces of the requests that published it."""
+"""From the alert of an attack to the traces of the requests behind it."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ CALLS, ROWS, CLEAN_CALLS = 12, 32, 6
 
 
 class Collector:
-    """Takes spans as an OpenTelemetry collector does, over HTTP, and keeps them."""
+    """Receives spans over HTTP, like an OpenTelemetry collector, and keeps them."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -53,8 +53,8 @@ class Collector:
 
     def take(self, request: ExportTraceServiceRequest) -> None:
         for resource in request.resource_spans:
-            told = {a.key: a.value.string_value for a in resource.resource.attributes}
-            self.services.add(told["service.name"])
+            attributes = {a.key: a.value.string_value for a in resource.resource.attributes}
+            self.services.add(attributes["service.name"])
             for scope in resource.scope_spans:
                 self.spans += scope.spans
 
@@ -82,7 +82,7 @@ def trace_id(request_id: str) -> str:
 
 
 def publish(service: Any) -> None:
-    """As a service does: each request has a trace of its own; the attack begins in the middle."""
+    """Publish like a service: each request has its own trace; the attack begins in the middle."""
     settings, traffic = service.settings, Traffic()
     with BackgroundPublisher(
         settings.bootstrap_servers, "signs", "1", topic=service.topics.activations, datatype="FP32"
@@ -106,7 +106,7 @@ async def records(service: Any, topic: str, partitions: int) -> list[Any]:
 
 @dataclass
 class Traced:
-    """What came out of one worker with traces."""
+    """The outputs of one worker with traces."""
 
     alerts: list[Any]
     spans: list[Span]
@@ -154,8 +154,8 @@ def test_the_span_of_an_alert_is_linked_to_the_traces_of_its_requests(traced: Tr
     assert span.trace_id.hex() == trace
     assert {link.trace_id.hex() for link in span.links} == suspects(traced)
     assert len(span.links) == len(traced.data["most_suspicious"]) == 10
-    told = {a.key: a.value for a in span.attributes}
-    assert told["latentwatch.alert.id"].string_value == traced.data["id"]
+    attributes = {a.key: a.value for a in span.attributes}
+    assert attributes["latentwatch.alert.id"].string_value == traced.data["id"]
 
 
 def test_its_trace_says_where_the_time_went(traced: Traced) -> None:
@@ -167,10 +167,10 @@ def test_its_trace_says_where_the_time_went(traced: Traced) -> None:
     assert not batch.parent_span_id
     assert {spans["decide"].parent_span_id, flush.parent_span_id} == {batch.span_id}
     assert spans["send traced.alerts"].parent_span_id == flush.span_id
-    told = {a.key: a.value for a in batch.attributes}
-    assert told["messaging.destination.partition.id"].string_value == "0"
-    assert told["messaging.batch.message_count"].int_value >= 1
-    assert 0 <= told["latentwatch.oldest_message_seconds"].double_value < 120
+    attributes = {a.key: a.value for a in batch.attributes}
+    assert attributes["messaging.destination.partition.id"].string_value == "0"
+    assert attributes["messaging.batch.message_count"].int_value >= 1
+    assert 0 <= attributes["latentwatch.oldest_message_seconds"].double_value < 120
     assert 0 < len(batch.links) <= 100
     assert traced.collector.services == {"latentwatch-worker"}
 

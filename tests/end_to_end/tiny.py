@@ -1,4 +1,4 @@
-"""A classifier that needs no training, for experiments that are not about it."""
+"""A classifier that needs no training, for experiments in which it does not matter."""
 
 from collections import OrderedDict
 
@@ -9,7 +9,7 @@ CLASSES = 4
 
 
 def network() -> nn.Module:
-    """Sixteen hidden units, of which the first four say which of four points an input is near."""
+    """Sixteen hidden units; the first four say which of four points an input is nearest to."""
     deep, head = nn.Linear(8, 16), nn.Linear(16, CLASSES)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -22,7 +22,7 @@ def network() -> nn.Module:
 
 
 def inputs(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Inputs around the four points, and which."""
+    """Inputs around the four points, and the point of each."""
     generator = torch.Generator().manual_seed(seed)
     shown = torch.randint(0, CLASSES, (count,), generator=generator)
     noise = 0.5 * torch.randn((count, 8), generator=generator)

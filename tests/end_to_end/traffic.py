@@ -1,4 +1,4 @@
-"""Traffic that the baselines of the end-to-end tests know, as messages."""
+"""Traffic that matches the baselines of the end-to-end tests, as messages."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,7 +18,7 @@ Arrays = tuple[dict[str, NDArray[np.float32]], NDArray[np.int32]]
 
 
 class Sent(NamedTuple):
-    """A message and the partition that it goes to."""
+    """A message and its partition."""
 
     partition: int
     key: bytes | None
@@ -49,7 +49,7 @@ class Traffic:
     ) -> Message:
         """Message `part` of `parts` that fill an hour evenly; the same arguments, the same bytes.
 
-        Its rows are no whole blocks, so that blocks reach over messages and hours.
+        Its rows are not whole blocks, so that blocks span messages and hours.
         """
         rows, name = ROWS, f"{model}-{hour}-{part}"
         rng = np.random.default_rng([hour, part, *name.encode()])

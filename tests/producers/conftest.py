@@ -11,7 +11,7 @@ from latentwatch.producers.wire import ActivationBatch
 
 @pytest.fixture
 def make_batch() -> Callable[..., ActivationBatch]:
-    """Make a sound batch of five rows and two layers, with some fields changed."""
+    """Make a valid batch of five rows and two layers, with some fields changed."""
     return _make_batch
 
 

@@ -125,7 +125,7 @@ def test_tokens_are_averaged_where_channels_come_last() -> None:
             model(tokens)
             captured = taken.read()
 
-    # 0.mlp.1 is the activation function, which tells nothing about axes; the block around it does
+    # 0.mlp.1 is the activation function, which says nothing about axes; the block around it does
     assert {name: array.shape for name, array in captured.items()} == {
         "0": (BATCH, 8),
         "0.attention": (BATCH, 8),

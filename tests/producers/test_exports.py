@@ -58,7 +58,8 @@ def test_the_package_exports_what_it_names() -> None:
 
 def test_the_tree_of_exceptions_is_drawn_as_it_is() -> None:
     drawn = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
-    assert drawn == [kind.__name__ for kind in errors.ProducerError.__subclasses__()]
+    tree = errors.ProducerError.__subclasses__()  # other houses may extend it
+    assert drawn == [kind.__name__ for kind in tree if kind.__module__ == errors.__name__]
 
 
 def modules_after(statement: str) -> set[str]:

@@ -19,7 +19,7 @@ INPUTS = sorted(path for path in CORPUS.iterdir() if path.is_file())
 
 @pytest.fixture(scope="module")
 def outcomes() -> Counter[str]:
-    """What became of the inputs; an escape fails here."""
+    """The outcome of each input; an escape fails here."""
     return Counter(judge(from_bytes(path.read_bytes())) for path in INPUTS)
 
 
