@@ -1,5 +1,6 @@
 """Hourly rates out of parts: in any order, told again or not, with and without a baseline."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwatch.detector import Baseline
+from latentwatch.stream.core.events import FlaggedRequest
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.lane import Lane, LaneKey
 from latentwatch.stream.core.policy import Policy
@@ -131,11 +133,11 @@ def test_parts_that_come_again_change_nothing(traffic: Any, data: st.DataObject)
     assert {h: r.rates for h, r in reports.items()} == {h: r.rates for h, r in once.items()}
 
 
-Flags = dict[tuple[str, int, int], dict[str, Any]]
+Flags = dict[tuple[str, int, int], FlaggedRequest]
 
 
 def flags_that_stand(baseline: Baseline, parts: list[HourPart]) -> Flags:
-    """Flagged requests as a reader keeps them; each is told only when its status changes."""
+    """Flagged requests as a reader keeps them; each is emitted only when its status changes."""
     book, standing = book_of(baseline), Flags()
     for part in parts:
         report = book.add(part)
@@ -143,7 +145,7 @@ def flags_that_stand(baseline: Baseline, parts: list[HourPart]) -> Flags:
         for request in report.flagged:
             who = (request.request_id, request.partition, request.offset)
             if request.status == "withdrawn":
-                assert standing.pop(who) == {**request, "status": "flagged"}
+                assert standing.pop(who) == replace(request, status="flagged")
             else:
                 assert standing.setdefault(who, request) is request
         assert sum(f.hour == hour_name(part.hour) for f in standing.values()) == (
