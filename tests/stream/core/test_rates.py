@@ -1,4 +1,4 @@
-"""Hourly rates out of parts: in any order, told again or not, with and without a baseline."""
+"""Hourly rates out of parts: in any order, emitted again or not, with and without a baseline."""
 
 from dataclasses import replace
 from functools import cache
@@ -41,7 +41,7 @@ def parts(traffic: Any) -> list[HourPart]:
 
 @cache
 def parts_of_two_hours(traffic: Any) -> list[HourPart]:
-    told = []
+    emitted = []
     for partition in (0, 1):
         lane = Lane(LaneKey("signs", "1", partition), traffic.baseline, POLICY)
         for number in range(12):
@@ -53,11 +53,11 @@ def parts_of_two_hours(traffic: Any) -> list[HourPart]:
                 scale=4.0 if attacked else 1.0,
                 times_ns=range(first, first + 20 + partition),
             )
-            told += lane.take(batch, number)
+            emitted += lane.take(batch, number)
             if number % 4 == 1:
-                told += lane.close()
-        told += lane.close()
-    return [part for part in told if isinstance(part, HourPart)]
+                emitted += lane.close()
+        emitted += lane.close()
+    return [part for part in emitted if isinstance(part, HourPart)]
 
 
 def last_reports(book: RateAggregator, parts: list[HourPart]) -> dict[int, HourReport]:
@@ -107,7 +107,7 @@ def test_the_attacked_hour_stands_out(
 def test_the_order_of_the_parts_does_not_matter(traffic: Any, data: st.DataObject) -> None:
     baseline, parts = traffic.baseline, parts_of_two_hours(traffic)
     order = data.draw(st.permutations(parts))
-    expected, found = (last_reports(book_of(baseline), told) for told in (parts, order))
+    expected, found = (last_reports(book_of(baseline), emitted) for emitted in (parts, order))
     assert found.keys() == expected.keys()
     for hour, report in found.items():
         assert report.rates == expected[hour].rates
