@@ -61,7 +61,7 @@ ARROWS: Mapping[str, str] = {
         "chaos/traffic detector detector/evaluation stream/cli stream/core stream/investigate "
         "stream/kafka stream/processes stream/recording stream/service stream/settings"
     ),
-    "lab": "",
+    "lab": "detector producers stream/core",
     "lab/signs": "chaos/traffic producers",
     "lab/brokers": "stream/core stream/kafka stream/processes stream/settings",
     "lab/peers": "detector detector/evaluation stream/core",
