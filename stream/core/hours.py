@@ -121,7 +121,7 @@ class HourAggregator:
 
     @property
     def watermark_ns(self) -> int:
-        """Event time up to which the lane believes to have seen everything."""
+        """Event time up to which the lane assumes that it has seen everything."""
         return self.newest_ns - self.allowed_lateness_ns
 
     @property

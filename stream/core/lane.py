@@ -110,10 +110,10 @@ class Lane:
         self._parts = 0
         # rows of the unfinished block that an early close has counted already
         self._counted = 0
-        # parts since the state was last stored: the state carries them, for they may not have
-        # reached their topic, and what a wall clock closed is not closed the same way again
+        # Parts since the state was last stored. The state carries them because they may not have
+        # reached their topic, and what a wall clock closed is not closed the same way again.
         self._outbox: list[HourPart] = []
-        # the alert of a baseline that was replaced: nobody else would ever resolve it
+        # alerts of a baseline that was replaced: nothing else would ever resolve them
         self._abandoned: list[AlertChange] = []
 
     @property

@@ -8,7 +8,8 @@ The commit protocol of a batch, each step awaited before the next:
    would not be closed the same way again, so the state must carry it.
 3. Publish the parts of hours, then store those states without them. After a crash in between, the
    worker that takes the lane over publishes them again, with the same part numbers, and the
-   rates ignore part numbers that are known.
+   rates ignore part numbers that are known. (Parts too large for a state follow from the messages
+   alone, as in step 1, and are published before it.)
 4. Acknowledge the input offsets (`stream.service.app`). Messages that come again are skipped: the
    state has the last offset that it took in.
 """

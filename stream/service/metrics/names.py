@@ -22,7 +22,7 @@ OTHER = Name("other", "")
 
 
 class Names:
-    """Gives the first `most` judged model versions their own labels, for as long as it lives.
+    """Gives the first `most` judged model versions their own labels, until the process ends.
 
     Parameters
     ----------
