@@ -61,7 +61,7 @@ ARROWS: Mapping[str, str] = {
         "chaos/traffic detector detector/evaluation stream/cli stream/core stream/investigate "
         "stream/kafka stream/processes stream/recording stream/service stream/settings"
     ),
-    "lab": "",
+    "lab": "detector producers stream/core",
     "lab/signs": "chaos/traffic producers",
     "lab/brokers": "stream/core stream/kafka stream/processes stream/settings",
     "lab/peers": "detector detector/evaluation stream/core",
@@ -88,6 +88,7 @@ PACKAGES: Mapping[str, str] = {
     "detector": "numpy scipy safetensors orjson fsspec",
     "producers": "numpy orjson aiokafka",
     "stream": "numpy orjson aiokafka click fsspec rich structlog",
+    "stream/core": "pydantic",
     "stream/settings": "pydantic pydantic_settings",
     "stream/kafka": "cramjam faust mode",
     "stream/signing": "cryptography",

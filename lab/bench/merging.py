@@ -1,4 +1,4 @@
-"""What the parts of an hour cost where they are added up, for as many lanes as one likes."""
+"""What the parts of an hour cost where they are added up, for any number of lanes."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class AlertTracker:
     Parameters
     ----------
     about : str
-        What tells this lane from others: model, version and partition.
+        What identifies the lane: model, version and partition.
     resolve_after_requests : int
         Requests without an alarm after which the alert resolves.
     """
@@ -196,12 +196,12 @@ class AlertTracker:
         self.about, self.resolve_after_requests = about, resolve_after_requests
         self.alert: Alert | None = None
         self._calm = 0
-        self._told = 0
+        self._since_emitted = 0
 
     def judge(self, decision: Decision, baseline: Baseline, rows: int) -> Alert | None:
         """Take a decision on a block of `rows` new requests; return the alert if it changed.
 
-        A latched alert is told again whenever a whole longest window has passed.
+        A latched alert is emitted again after every `longest_window` requests.
         """
         if self.alert is None and not decision.alarm:
             return None
@@ -211,19 +211,19 @@ class AlertTracker:
             peak = Peak.of(decision, baseline)
             name = f"{self.about}|{baseline.sha256}|{newest}|{moment}"
             identity = hashlib.sha256(name.encode()).hexdigest()[:32]
-            self._calm = self._told = 0
+            self._calm = self._since_emitted = 0
             self.alert = Alert(identity, "firing", newest, moment, moment, peak)
             return self.alert
         self._calm = 0 if decision.alarm else self._calm + rows
-        self._told += rows
+        self._since_emitted += rows
         peak_score = self.alert.peak.score
         if decision.reaches(peak_score) and decision.score > peak_score:
             self.alert = replace(self.alert, peak=Peak.of(decision, baseline))
         self.alert = replace(self.alert, last_event_time_ns=moment)
         if self._calm >= self.resolve_after_requests:
             return self.resolve()
-        if self._told >= baseline.longest_window:
-            self._told = 0
+        if self._since_emitted >= baseline.longest_window:
+            self._since_emitted = 0
             return self.alert
         return None
 
@@ -235,12 +235,12 @@ class AlertTracker:
     def to_state(self) -> dict[str, Any]:
         """Plain values for the lane's state."""
         alert = self.alert.to_state() if self.alert else None
-        return {"alert": alert, "calm": self._calm, "told": self._told}
+        return {"alert": alert, "calm": self._calm, "told": self._since_emitted}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over what `to_state` gave."""
         self.alert = Alert.of_state(state["alert"]) if state["alert"] else None
-        self._calm, self._told = state["calm"], state["told"]
+        self._calm, self._since_emitted = state["calm"], state["told"]
 
 
 def suspect_request(suspect: Suspect) -> SuspectRequest:

@@ -1,8 +1,9 @@
 """Alerts about clients who copy the model: one at a time for each client of a lane.
 
-An alert fires at the query at which the client's evidence reaches the threshold, is told again
-while he goes on, and resolves when he has long not reached it; then his evidence begins anew. All
-but the first happens where a segment of the lane's rows ends, whatever the batches.
+An alert fires at the query at which the client's evidence reaches the threshold. It is emitted
+again while the client continues, and resolves when they have not reached the threshold for
+`resolve_after_requests`; then their evidence is reset. Everything but the firing happens at the
+end of a segment of the lane's rows, whatever the batches.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class ClientAlertTracker:
     Parameters
     ----------
     about : str
-        What tells this lane from others: model, version and partition.
+        What identifies the lane: model, version and partition.
     baseline : Baseline
     policy : Policy
     """
@@ -102,20 +103,20 @@ class ClientAlertTracker:
         return alert if known is None else None
 
     def _judge(self) -> list[Alert]:
-        """At the end of a segment: alerts that go on, and those that resolve."""
-        seen, told = self.monitor.rows_seen, []
+        """At the end of a segment: alerts that continue, and those that resolve."""
+        seen, emitted = self.monitor.rows_seen, []
         for client, alarmed in list(self._alarmed.items()):
             if seen - alarmed > self.resolve_after_requests:
                 del self._alarmed[client]
                 self.monitor.acquit(client)
-                told.append(replace(self._alerts.pop(client), status="resolved"))
+                emitted.append(replace(self._alerts.pop(client), status="resolved"))
             elif alarmed >= seen - SEGMENT_ROWS:
-                told.append(self._alerts[client])
-        return told
+                emitted.append(self._alerts[client])
+        return emitted
 
     @staticmethod
     def resolved(state: dict[str, Any]) -> list[Alert]:
-        """The alerts of a `to_state` with nobody to go on with them, as resolved."""
+        """The alerts of a `to_state` that no tracker continues, as resolved."""
         alerts = map(Alert.of_state, state["alerts"].values())
         return [replace(alert, status="resolved") for alert in alerts]
 
@@ -139,7 +140,7 @@ class ClientAlertTracker:
         )
 
     def to_state(self) -> dict[str, Any]:
-        """Plain values for the lane's state, beside `monitor.state_bytes`."""
+        """Plain values for the lane's state, which also holds `monitor.state_bytes`."""
         return {
             "alerts": {client: alert.to_state() for client, alert in self._alerts.items()},
             "alarmed": self._alarmed,

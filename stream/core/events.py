@@ -31,16 +31,24 @@ and databases.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-import orjson
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
+from latentwatch.stream.core.cloud_events import (
+    CloudEvent,
+    Count,
+    Foreign,
+    Number,
+    Record,
+    Reference,
+    Text,
+    Time,
+)
 from latentwatch.stream.core.errors import EventError
-from latentwatch.stream.core.times import HOUR_NS, parse_timestamp, timestamp
+from latentwatch.stream.core.times import HOUR_NS, parse_timestamp
 from latentwatch.stream.core.topic_names import Topics
 
 __all__ = [
@@ -55,8 +63,6 @@ __all__ = [
     "SuspectRequest",
 ]
 
-CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
-
 DEAD_LETTER_ROOM = 32 << 10
 """Bytes that a dead letter may have beyond the largest message: half of what its topic allows."""
 
@@ -65,93 +71,6 @@ CUT_BYTES = 1024
 
 ATLAS_TECHNIQUES = {"adversarial": "AML.T0043", "extraction": "AML.T0024.002"}
 """MITRE ATLAS, by the pattern of an alert: craft adversarial data; extract a model."""
-
-# only workers choose these, or the wire format refuses control characters in them
-Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-# Whoever can publish chooses these, and the wire format lets them hold any character: an alert must
-# not be set aside because of the name that a client gave itself.
-Foreign = Annotated[str, Field(max_length=1000)]
-Reference = Annotated[str, Field(max_length=4000)]
-Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$")]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Record(NamedTuple):
-    """One record to produce."""
-
-    topic: str
-    key: bytes
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-    route: bytes | None = None
-    """What chooses the partition, where it is not the key."""
-
-
-class _Event:
-    """What the three CloudEvents have in common: envelope and parser."""
-
-    __slots__ = ()
-
-    KIND: ClassVar[str]
-
-    @classmethod
-    def from_json(cls, event: bytes | Mapping[str, Any]) -> Self:
-        """Read an event: the value of a record, or its parsed JSON.
-
-        Raises
-        ------
-        EventError
-            It is another event, or a member is missing or wrong.
-        """
-        of: Any = cls
-        try:
-            content = orjson.loads(event) if isinstance(event, bytes) else event
-            kind, data = content.get("type", _type(cls.KIND)), content["data"]
-            if kind != _type(cls.KIND):
-                raise ValueError(f"its type is {str(kind)[:100]!r}, not {_type(cls.KIND)!r}")
-            found: Self = _adapter(of).validate_json(orjson.dumps(data), strict=True)
-        except ValidationError as error:
-            wrong = error.errors(include_url=False, include_input=False)[0]
-            member = ".".join(map(str, wrong["loc"]))[:200] or "data"
-            raise cls._error(f"{member}: {wrong['msg']}") from None
-        except (orjson.JSONDecodeError, LookupError, AttributeError) as error:
-            raise cls._error(f"not a JSON CloudEvent ({error!r})") from error
-        except (ValueError, TypeError) as error:
-            raise cls._error(str(error)) from error
-        return found
-
-    @classmethod
-    def _error(cls, text: str) -> EventError:
-        return EventError(
-            f"invalid {cls.KIND} event: {text}. Use events as the worker publishes them, "
-            "see asyncapi.yaml"
-        )
-
-    def data(self) -> dict[str, Any]:
-        """The members of the event's data, as plain values."""
-        return asdict(self)  # type: ignore[call-overload]  # subclasses are dataclasses
-
-    def _record(self, topic: str, key: str, *, source: str, id_: str, time_ns: int) -> Record:
-        event = {
-            "specversion": "1.0",
-            "type": _type(self.KIND),
-            "source": source,
-            "id": id_,
-            "time": timestamp(time_ns),
-            "datacontenttype": "application/json",
-            "data": self.data(),
-        }
-        return Record(topic, key.encode(), orjson.dumps(event), [CONTENT_TYPE])
-
-
-def _type(kind: str) -> str:
-    return f"io.latentwatch.{kind}.v1"
-
-
-@cache
-def _adapter(event: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +136,7 @@ class SuspectRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlertEvent(_Event):
+class AlertEvent(CloudEvent):
     """One state of an alert; ``asyncapi.yaml`` says what each field means.
 
     Events of older versions lack `client`, `atlas_technique` and `software_version`.
@@ -260,7 +179,7 @@ class AlertEvent(_Event):
         The id of the event differs between states of one alert, but not between deliveries.
         """
         last_ns = parse_timestamp(self.last_seen_at)
-        return self._record(
+        return self.record(
             topics.alerts,
             self.id,
             source=f"/latentwatch/{self.model}/{self.version}/{self.partition}",
@@ -270,7 +189,7 @@ class AlertEvent(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateRow(_Event):
+class RateRow(CloudEvent):
     """Detection rate and statistics of one layer in one hour, over all partitions."""
 
     KIND: ClassVar[str] = "detection-rate"
@@ -300,7 +219,7 @@ class RateRow(_Event):
     def to_record(self, topics: Topics) -> Record:
         """The record to publish."""
         key = f"{self.model}/{self.version}/{self.layer}/{self.hour}"
-        return self._record(
+        return self.record(
             topics.detection_rates,
             key,
             source=f"/latentwatch/{self.model}/{self.version}",
@@ -320,7 +239,7 @@ class RateRow(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlaggedRequest(_Event):
+class FlaggedRequest(CloudEvent):
     """A request that stands out of its hour, or one that no longer does (``"withdrawn"``)."""
 
     KIND: ClassVar[str] = "flagged-request"
@@ -341,7 +260,7 @@ class FlaggedRequest(_Event):
     def to_record(self, topics: Topics) -> Record:
         """The record to publish."""
         key = f"{self.model}/{self.version}/{self.request_id}"
-        return self._record(
+        return self.record(
             topics.flagged_requests,
             key,
             source=f"/latentwatch/{self.model}/{self.version}",

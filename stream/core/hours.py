@@ -1,8 +1,8 @@
-"""Hours of event time: what one lane saw of each, and the parts in which it tells.
+"""Hours of event time: what one lane saw of each, and the parts in which it emits them.
 
 A part is additive: an hour is the sum of its parts over all partitions, in any order. A lane
 closes an hour when its watermark (the largest event time it saw, less the grace) has passed the
-hour's end; rows that come later make a further part. So nothing that was told is ever taken back,
+hour's end; rows that come later make a further part. So nothing emitted is ever retracted,
 and a closed hour needs no memory.
 """
 
@@ -47,7 +47,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class HourPart:
-    """What one lane saw of one hour since it last told.
+    """What one lane saw of one hour since its last part.
 
     Parameters
     ----------
@@ -121,12 +121,12 @@ class HourAggregator:
 
     @property
     def watermark_ns(self) -> int:
-        """Event time up to which the lane believes to have seen everything."""
+        """Event time up to which the lane assumes that it has seen everything."""
         return self.newest_ns - self.allowed_lateness_ns
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to tell."""
+        """Whether no hour is open."""
         return not self._open
 
     def count_block(self, block: Block, skip: int, baseline: Baseline) -> None:

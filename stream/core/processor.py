@@ -73,9 +73,9 @@ class Processor:
     newest_ns : callable
         Event times later than what it returns are refused.
     is_known : callable of (model, version), optional
-        Whether somebody put a baseline in place: such a model version always has its lane.
+        Whether a baseline is in place: such a model version always gets its lane.
     observer : Observer, optional
-        Is told what happens.
+        Called for everything that happens.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Processor:
         return set(self._lanes)
 
     def assign(self, partition: int, states: Iterable[bytes]) -> list[Record]:
-        """Take a partition over; return what the states say was perhaps not published."""
+        """Take over a partition; return what, by its states, may not have been published."""
         lanes = {}
         records: list[Record] = []
         for state in states:
@@ -112,8 +112,10 @@ class Processor:
             try:
                 lane = Lane.from_bytes(state, baseline, self._policy)
             except StateError as error:
-                # whoever wrote it, the partition must be taken over, now and at every restart
-                _log.error("lane state damaged: the lane starts anew", lane=key, error=str(error))
+                # the partition must be taken over all the same, now and at every restart
+                _log.error(
+                    "lane state is damaged, starting with an empty lane", lane=key, error=str(error)
+                )
                 continue
             lanes[key.model, key.version] = lane
             self._observer.lane(LaneReport.of(lane))
@@ -247,22 +249,25 @@ class Processor:
         self._touched.add(lane.key)
         return self._records(lane.close())
 
-    def untold(self) -> list[LaneKey]:
-        """Lanes that have counted requests they have not told of."""
+    def pending(self) -> list[LaneKey]:
+        """Lanes with counted requests that are not emitted yet."""
         return [
-            lane.key for lanes in self._lanes.values() for lane in lanes.values() if lane.has_untold
+            lane.key
+            for lanes in self._lanes.values()
+            for lane in lanes.values()
+            if lane.has_pending
         ]
 
-    def told(self) -> None:
-        """Take note that the parts of hours are published: the states need not carry them."""
+    def emitted(self) -> None:
+        """Take note that the parts of hours are published: states no longer carry them."""
         for key in self._touched:
             self._lanes[key.partition][key.model, key.version].take_outbox()
 
     def states(self) -> dict[LaneKey, bytes]:
         """States of the lanes that changed since the last call.
 
-        A state that carries parts of hours counts as changed once more: after they were told, it
-        must be stored without them, or a later take-over would tell them again.
+        A state that carries parts of hours counts as changed once more: after they are published,
+        it must be stored without them, or a later take-over would publish them again.
         """
         changed, carrying = {}, set()
         for key in sorted(self._touched):

@@ -70,7 +70,7 @@ class _Hour:
         return True
 
     def change(self, flagged: Flagged) -> list[tuple[Change, Suspect]]:
-        """Take over whom a revision flags; return what changed, as (status, request)."""
+        """Store what a revision flags; return what changed, as (status, request)."""
         now = {(s.request_id, s.partition, s.offset): s for s in flagged.requests}
         # of an hour with more of them than a sketch has names for, nobody is withdrawn for that
         gone = [who for who, s in self.flagged.items() if s.p_value > flagged.level]

@@ -79,7 +79,7 @@ class OfflineReplay:
                 except RefusedError as refused:
                     self.refused[refused.reason] += 1
             yield from self._processor.process()
-        for key in sorted(self._processor.untold()):
+        for key in sorted(self._processor.pending()):
             yield from self._processor.idle(key.partition, key.model, key.version)
 
     def with_rates(self, records: Iterable[Record]) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""Which model versions get series of their own: whoever invents names must not fill the memory."""
+"""Which model versions get series of their own: invented names must not fill the memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = Name("other", "")
 
 
 class Names:
-    """Gives the first `most` judged model versions their own labels, for as long as it lives.
+    """Gives the first `most` judged model versions their own labels, until the process ends.
 
     Parameters
     ----------

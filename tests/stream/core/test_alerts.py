@@ -45,15 +45,15 @@ def scored(decision: Decision, baseline: Baseline, factor: float, later: int = 0
 
 
 def judge(book: AlertTracker, baseline: Baseline, decision: Decision, *factors: float) -> list[Any]:
-    """Status of what is told, block by block."""
-    told = [
+    """Status of what is emitted, block by block."""
+    emitted = [
         book.judge(scored(decision, baseline, factor, later), baseline, BLOCK)
         for later, factor in enumerate(factors)
     ]
-    return [alert.status if alert else None for alert in told]
+    return [alert.status if alert else None for alert in emitted]
 
 
-def test_nothing_is_told_below_the_threshold(
+def test_nothing_is_emitted_below_the_threshold(
     book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
     assert judge(book, baseline, decision, 0.1, 0.99) == [None, None]
@@ -70,11 +70,11 @@ def test_an_alert_fires_at_the_threshold_and_latches(
 def test_a_latched_alert_is_confirmed_once_a_longest_window(
     book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
-    told = judge(book, baseline, decision, *[1.1] * 13)
+    emitted = judge(book, baseline, decision, *[1.1] * 13)
     expected = [None] * 13
     expected[0::4] = ["firing"] * 4
     assert baseline.longest_window == 4 * BLOCK
-    assert told == expected
+    assert emitted == expected
 
 
 def test_an_alert_resolves_after_the_calm_requests_and_not_before(

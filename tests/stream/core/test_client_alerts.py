@@ -77,7 +77,7 @@ def run(lane: Lane, messages: Sequence[ActivationBatch], first: int = 0) -> list
     ]
 
 
-def told(output: Output) -> tuple[Any, ...]:
+def emitted(output: Output) -> tuple[Any, ...]:
     """What may not depend on where messages are cut; their offsets do."""
     if isinstance(output, HourPart):
         return output.hour, output.tally.sketch.rows, output.tally.alarms
@@ -99,7 +99,7 @@ def test_a_copier_raises_one_alert_that_goes_on_and_resolves(
     assert len({alert.id for alert in alerts}) == 1
     assert {alert.peak.client for alert in alerts} == {COPIER}
     fired, again, resolved = alerts
-    # he begins to move his inputs at row 300, message 1
+    # they begin to move their inputs at row 300, message 1
     assert 300 < fired.last_event_time_ns - requests.batch(0, 1).event_time_ns[0] < 500
     assert fired.peak.score >= fired.peak.threshold == 100_000
     assert again.peak.requests > fired.peak.requests
@@ -108,7 +108,7 @@ def test_a_copier_raises_one_alert_that_goes_on_and_resolves(
     assert fired.severity == "warning"
 
 
-def test_metrics_count_the_copier_while_his_alert_is_firing(
+def test_metrics_count_the_copier_while_their_alert_is_firing(
     baseline: Baseline, policy: Policy, requests: Any
 ) -> None:
     lane, counted = Lane(KEY, baseline, policy), []
@@ -142,8 +142,8 @@ def test_windows_are_judged_as_if_nobody_were_known(
     known = run(Lane(KEY, baseline, policy), messages)
     nobody = [ActivationBatch(**{**vars_of(batch), "clients": None}) for batch in messages]
     unknown = run(Lane(KEY, baseline, policy), nobody)
-    own = [output for output in known if told(output) in map(told, unknown)]
-    assert list(map(told, own)) == list(map(told, unknown))
+    own = [output for output in known if emitted(output) in map(emitted, unknown)]
+    assert list(map(emitted, own)) == list(map(emitted, unknown))
     assert len(known) - len(own) == len(about_clients(known))
 
 
@@ -158,7 +158,7 @@ def test_messages_may_be_cut_anywhere(
 ) -> None:
     expected = run(Lane(KEY, baseline, policy), TRAFFIC.messages(requests, []))
     found = run(Lane(KEY, baseline, policy), TRAFFIC.messages(requests, cuts))
-    assert list(map(told, found)) == list(map(told, expected))
+    assert list(map(emitted, found)) == list(map(emitted, expected))
 
 
 @pytest.mark.parametrize("together", [2, 12])

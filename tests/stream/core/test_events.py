@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from latentwatch import __version__
 from latentwatch.detector import Baseline
 from latentwatch.stream.core.alerts import Alert, AlertTracker
+from latentwatch.stream.core.cloud_events import CONTENT_TYPE
 from latentwatch.stream.core.errors import EventError
 from latentwatch.stream.core.events import (
     ATLAS_TECHNIQUES,
-    CONTENT_TYPE,
     AlertEvent,
     DeadLetter,
     FlaggedRequest,

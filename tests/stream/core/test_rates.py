@@ -1,5 +1,6 @@
-"""Hourly rates out of parts: in any order, told again or not, with and without a baseline."""
+"""Hourly rates out of parts: in any order, emitted again or not, with and without a baseline."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwatch.detector import Baseline
+from latentwatch.stream.core.events import FlaggedRequest
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.lane import Lane, LaneKey
 from latentwatch.stream.core.policy import Policy
@@ -39,7 +41,7 @@ def parts(traffic: Any) -> list[HourPart]:
 
 @cache
 def parts_of_two_hours(traffic: Any) -> list[HourPart]:
-    told = []
+    emitted = []
     for partition in (0, 1):
         lane = Lane(LaneKey("signs", "1", partition), traffic.baseline, POLICY)
         for number in range(12):
@@ -51,11 +53,11 @@ def parts_of_two_hours(traffic: Any) -> list[HourPart]:
                 scale=4.0 if attacked else 1.0,
                 times_ns=range(first, first + 20 + partition),
             )
-            told += lane.take(batch, number)
+            emitted += lane.take(batch, number)
             if number % 4 == 1:
-                told += lane.close()
-        told += lane.close()
-    return [part for part in told if isinstance(part, HourPart)]
+                emitted += lane.close()
+        emitted += lane.close()
+    return [part for part in emitted if isinstance(part, HourPart)]
 
 
 def last_reports(book: RateAggregator, parts: list[HourPart]) -> dict[int, HourReport]:
@@ -105,7 +107,7 @@ def test_the_attacked_hour_stands_out(
 def test_the_order_of_the_parts_does_not_matter(traffic: Any, data: st.DataObject) -> None:
     baseline, parts = traffic.baseline, parts_of_two_hours(traffic)
     order = data.draw(st.permutations(parts))
-    expected, found = (last_reports(book_of(baseline), told) for told in (parts, order))
+    expected, found = (last_reports(book_of(baseline), emitted) for emitted in (parts, order))
     assert found.keys() == expected.keys()
     for hour, report in found.items():
         assert report.rates == expected[hour].rates
@@ -131,11 +133,11 @@ def test_parts_that_come_again_change_nothing(traffic: Any, data: st.DataObject)
     assert {h: r.rates for h, r in reports.items()} == {h: r.rates for h, r in once.items()}
 
 
-Flags = dict[tuple[str, int, int], dict[str, Any]]
+Flags = dict[tuple[str, int, int], FlaggedRequest]
 
 
 def flags_that_stand(baseline: Baseline, parts: list[HourPart]) -> Flags:
-    """Flagged requests as a reader keeps them; each is told only when its status changes."""
+    """Flagged requests as a reader keeps them; each is emitted only when its status changes."""
     book, standing = book_of(baseline), Flags()
     for part in parts:
         report = book.add(part)
@@ -143,7 +145,7 @@ def flags_that_stand(baseline: Baseline, parts: list[HourPart]) -> Flags:
         for request in report.flagged:
             who = (request.request_id, request.partition, request.offset)
             if request.status == "withdrawn":
-                assert standing.pop(who) == {**request, "status": "flagged"}
+                assert standing.pop(who) == replace(request, status="flagged")
             else:
                 assert standing.setdefault(who, request) is request
         assert sum(f.hour == hour_name(part.hour) for f in standing.values()) == (
