@@ -17,7 +17,6 @@ from importlib.metadata import requires, version
 from types import CodeType
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 
 from latentwatch.stream.core.errors import StreamError
@@ -126,7 +125,7 @@ def read_records_with(make: Callable[[bytes], Any]) -> None:
     fetcher.MemoryRecords = make
 
 
-async def cancel_fetches(consumer: AIOKafkaConsumer) -> None:
+async def cancel_fetches(consumer: Any) -> None:
     """Cancel the fetches of a consumer whose `stop` was cut short, and close its connections."""
     fetches = list(consumer._fetcher._pending_tasks)
     for fetch in fetches:
