@@ -29,8 +29,8 @@ CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
 
 # only workers choose these, or the wire format refuses control characters in them
 Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-# Anyone who can publish chooses these, and the wire format lets them hold any character: an alert must
-# not be set aside because of the name that a client gave itself.
+# Anyone who can publish chooses these, and the wire format lets them hold any character: an alert
+# must not be set aside because of the name that a client gave itself.
 Foreign = Annotated[str, Field(max_length=1000)]
 Reference = Annotated[str, Field(max_length=4000)]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$")]

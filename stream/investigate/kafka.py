@@ -41,7 +41,7 @@ def alert_in_kafka(wanted: str, settings: Settings) -> AnyAlert:
     BrokerError
         No broker answers.
     InvestigationError
-        There is no such alert, or no such topic.
+        The alert or the topic does not exist.
     """
     topic = settings.topics().alerts
 

@@ -1,7 +1,7 @@
-"""The rights that each role needs on Kafka, and no others.
+"""The roles of people and programs on Kafka, and the rights that each of them needs.
 
-Read and write include describe, and writing to a topic is enough for an idempotent producer, as
-Kafka's own authorizer has it; so neither is asked for beside them.
+In Kafka's authorizer, reading and writing include describing, and an idempotent producer only needs
+to write to its topic. So neither is listed separately.
 """
 
 from __future__ import annotations
@@ -12,28 +12,50 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from latentwatch.stream.kafka.roles import ROLES, Role
 from latentwatch.stream.settings import Settings
 
-__all__ = ["Acl", "acls_of", "acls_table", "kafka_acls_commands"]
+__all__ = ["ROLES", "Acl", "Role", "acls_of", "acls_table", "kafka_acls_commands"]
+
+Role = Literal[
+    "publisher",
+    "worker",
+    "recorder",
+    "replayer",
+    "notifier",
+    "investigator",
+    "dashboard",
+    "administrator",
+]
+
+ROLES: dict[Role, str] = {
+    "publisher": "a service that publishes activations",
+    "worker": "`latentwatch worker`",
+    "recorder": "`latentwatch record`",
+    "replayer": "`latentwatch replay`",
+    "notifier": "`latentwatch notify`",
+    "investigator": "`latentwatch inspect`",
+    "dashboard": "`latentwatch dashboard`",
+    "administrator": "`latentwatch topics`",
+}
+"""Every role, and what runs under it."""
 
 Operation = Literal["Create", "Describe", "Read", "Write"]
 
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """Leave to do one thing.
+    """Permission for one operation on a topic or a group.
 
     Parameters
     ----------
     operation
-        What may be done.
+        What is allowed.
     resource
-        Kind of what it may be done to.
+        Kind of the resource that it is allowed on.
     name
-        Its name, or how the name begins.
+        Name of the resource, or its prefix.
     prefixed
-        Whether it is the beginning of a name.
+        Whether `name` is a prefix.
     """
 
     operation: Operation
@@ -43,7 +65,7 @@ class Acl:
 
 
 def acls_of(role: Role, settings: Settings) -> tuple[Acl, ...]:
-    """Return what a role needs, with the names of topics and groups that the settings give.
+    """Return the permissions of a role, with the topic and group names of the settings.
 
     Examples
     --------
@@ -71,7 +93,7 @@ def acls_of(role: Role, settings: Settings) -> tuple[Acl, ...]:
         case "recorder":
             return _topics(["Read"], [topics.activations])
         case "replayer":
-            # the group tells it how far the workers are behind
+            # the offsets of the group are the lag of the workers
             return (*_topics(["Write"], [topics.activations]), Acl("Describe", "Group", group))
         case "notifier":
             return (
@@ -98,14 +120,14 @@ def _topics(operations: Iterable[Operation], names: Iterable[str]) -> tuple[Acl,
 
 
 def kafka_acls_commands(role: Role, settings: Settings, principal: str) -> list[str]:
-    """Return a command line of ``kafka-acls.sh`` for each topic or group of a role.
+    """Return one ``kafka-acls.sh`` command line for each topic or group of a role.
 
     Parameters
     ----------
     role, settings
         As for `acls_of`.
     principal
-        As Kafka names it: ``User:`` and the user name, or the subject of the certificate.
+        In Kafka's notation: ``User:`` and the user name, or the subject of the certificate.
     """
     start = ["kafka-acls.sh", "--bootstrap-server", settings.bootstrap_servers]
     start += ["--command-config", "admin.properties", "--add", "--allow-principal", principal]
@@ -119,7 +141,7 @@ def kafka_acls_commands(role: Role, settings: Settings, principal: str) -> list[
 
 
 def acls_table(settings: Settings, roles: Iterable[Role] = tuple(ROLES)) -> str:
-    """Return the Markdown table of the rights of some roles, all by default."""
+    """Return a Markdown table of the permissions of some roles, all by default."""
     rows = ["| role | who | on | may |", "|---|---|---|---|"]
     for role in roles:
         for (resource, name, prefixed), acls in itertools.groupby(acls_of(role, settings), _place):

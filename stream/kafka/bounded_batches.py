@@ -22,11 +22,11 @@ from typing import Any, NamedTuple, Self
 
 import cramjam
 import numpy as np
-from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
+from latentwatch.stream.kafka.private import read_records_with
 from latentwatch.stream.kafka.topics import DEAD_LETTER_HEADROOM
 from latentwatch.stream.settings import Settings
 
@@ -285,11 +285,10 @@ def _records(data: bytes) -> Any:
 def reading_within(bounds: Bounds) -> Iterator[None]:
     """Make consumers that are started meanwhile read batches within bounds, for all their life.
 
-    aiokafka looks up the class that reads a response by its name in the module of its fetcher, and
-    has no other place to pass one. The tasks that fetch are created while the consumer starts, and
-    inherit its context: so each consumer keeps bounds of its own, and others are left alone.
+    The tasks that fetch are created while the consumer starts, and inherit its context. So each
+    consumer keeps bounds of its own, and consumers started elsewhere are left alone.
     """
-    fetcher.MemoryRecords = _records
+    read_records_with(_records)
     token = _bounds.set(bounds)
     try:
         yield

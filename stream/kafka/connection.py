@@ -1,8 +1,8 @@
-"""Why a broker does not let one in, in words that say what to do.
+"""Checks the connection to the broker, and explains why the broker refuses it.
 
-aiokafka tells its caller no more than that it could not connect. So a command knocks once before it
-begins, and an error that no repetition cures ends it. A broker that is not there yet does not: it
-may come.
+aiokafka only reports that it could not connect. So every command checks its connection once before
+it starts, and exits if the error is one that no retry can cure. A broker that cannot be reached is
+not such an error: it may come up later.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from latentwatch.stream.core.errors import BrokerError
-from latentwatch.stream.kafka.acls import acls_of
-from latentwatch.stream.kafka.roles import Role
+from latentwatch.stream.kafka.acls import Role, acls_of
 from latentwatch.stream.settings import Settings
 
 __all__ = ["check_connection", "refusal"]
@@ -44,25 +43,25 @@ CLIENT_CERTIFICATE = (
     "UNKNOWN_CA",
     "ACCESS_DENIED",
 )
-"""What a server says of a certificate of the client; the names of OpenSSL hold one of these."""
+"""How a server rejects a client's certificate: OpenSSL's reason contains one of these."""
 
 
 def check_connection(settings: Settings, role: Role | None = None) -> None:
-    """Knock at the broker, for a few seconds at most, and fail if it refuses.
+    """Connect to the broker, for a few seconds at most, and fail if it refuses.
 
     Parameters
     ----------
     settings
-        How to reach it.
+        How to reach the broker.
     role
-        Whose rights are asked for; none by default.
+        Role whose permissions are checked; none by default.
 
     Raises
     ------
     BrokerError
-        A password, a certificate, an authority or the protocol is wrong, and says which setting
-        to correct; or the role has no right at all on a topic or group that it needs. A broker
-        that cannot be reached is no reason: it may come up later.
+        A password, a certificate, an authority or the protocol is wrong, or the role has no
+        permission at all on a topic or group that it needs. The message names the setting to
+        correct. A broker that cannot be reached raises nothing: it may come up later.
     SettingsError
         The TLS files cannot be used.
     """
@@ -72,7 +71,7 @@ def check_connection(settings: Settings, role: Role | None = None) -> None:
 
 
 async def refusal(settings: Settings, role: Role | None = None) -> str | None:
-    """Return why the first server that can be reached refuses; None if it does not."""
+    """Return why the first server that can be reached refuses us; None if it does not."""
     options = settings.kafka_options()
     for server in options.pop("bootstrap_servers").split(","):
         host, _, port = server.rpartition(":")
@@ -81,7 +80,7 @@ async def refusal(settings: Settings, role: Role | None = None) -> str | None:
                 host.strip("[]"), int(port), request_timeout_ms=PATIENCE_MS, **options
             )
         except (KafkaError, OSError, TimeoutError) as error:
-            # what is left of the connection closes a moment later, and needs the event loop for it
+            # the rest of the connection closes a moment later, and needs the event loop for that
             await asyncio.sleep(CLOSING_SECONDS)
             reason = _in_words(error, settings)
             if reason is not None:
@@ -95,9 +94,10 @@ async def refusal(settings: Settings, role: Role | None = None) -> str | None:
 
 
 async def _lacking(connection: Any, settings: Settings, role: Role | None) -> str | None:
-    """What a role may not even know of, though it needs it."""
+    """The topics and groups that a role needs and has no permission for, in words."""
     if role is None or settings.security_protocol == "PLAINTEXT":
-        # without a name one has no rights of one's own; and a mock cluster makes what one asks for
+        # a client without a name has no permissions of its own, and a mock cluster would create
+        # the topics that we ask about
         return None
     acls = acls_of(role, settings)
     names = sorted({acl.name for acl in acls if acl.resource == "Topic"})
@@ -113,10 +113,10 @@ async def _lacking(connection: Any, settings: Settings, role: Role | None) -> st
             lacking.append(f"group {group}")
     if not lacking:
         return None
-    who = settings.sasl_username or settings.ssl_certfile or "who has no name"
+    who = settings.sasl_username or settings.ssl_certfile or "a client without a name"
     return (
-        f"{who} has no right on {', '.join(lacking)}; an administrator of the broker gives what is "
-        f"needed with the commands that `latentwatch acls {role}` prints"
+        f"{who} has no permission on {', '.join(lacking)}. Ask an administrator of the broker to "
+        f"run the commands that `latentwatch acls {role}` prints"
     )
 
 
@@ -124,15 +124,15 @@ def _in_words(error: BaseException, settings: Settings) -> str | None:
     for cause in _causes(error):
         if isinstance(cause, SaslAuthenticationFailed):
             return (
-                f"user {settings.sasl_username!r} or the password is wrong; check sasl_username, "
+                f"user {settings.sasl_username!r} or the password is wrong. Check sasl_username, "
                 f"sasl_password and sasl_mechanism ({settings.sasl_mechanism}), and that the "
-                "broker has credentials of this user for it"
+                "broker has credentials for this user and mechanism"
             )
         if isinstance(cause, UnsupportedSaslMechanismError | IllegalSaslStateError):
             return (
                 f"it does not offer sasl_mechanism {settings.sasl_mechanism} with "
-                f"{settings.security_protocol} on this port; ask for the mechanism and the port "
-                "of the broker's listener"
+                f"{settings.security_protocol} on this port. Ask an administrator for the "
+                "mechanism and the port of the listener"
             )
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _untrusted(cause)
@@ -142,7 +142,7 @@ def _in_words(error: BaseException, settings: Settings) -> str | None:
             return _own_certificate(settings)
         if _is_of_another_protocol(cause, settings):
             return (
-                f"it does not talk {settings.security_protocol} on this port; check "
+                f"it does not speak {settings.security_protocol} on this port. Check "
                 "security_protocol and the port in bootstrap_servers"
             )
     return None
@@ -150,17 +150,17 @@ def _in_words(error: BaseException, settings: Settings) -> str | None:
 
 def _is_of_another_protocol(error: BaseException, settings: Settings) -> bool:
     if isinstance(error, asyncio.IncompleteReadError):
-        # the beginning of an alert of TLS; a broker that goes away closes without a word
+        # the beginning of a TLS alert; a broker that shuts down closes without one
         return bool(error.partial)
     broken = isinstance(error, ssl.SSLError | ConnectionResetError)
     return broken and settings.security_protocol.endswith("SSL")
 
 
 def _untrusted(error: ssl.SSLCertVerificationError) -> str:
-    said = error.verify_message.rstrip(".")
+    reason = error.verify_message.rstrip(".")
     return (
-        f"its certificate cannot be trusted ({said}); give the authority that issued it "
-        "as ssl_cafile, name the broker in bootstrap_servers as its certificate does, or have the "
+        f"its certificate cannot be trusted ({reason}). Set ssl_cafile to the authority that "
+        "issued it, use the host name of the certificate in bootstrap_servers, or have the "
         "certificate renewed if it has expired"
     )
 
@@ -168,13 +168,13 @@ def _untrusted(error: ssl.SSLCertVerificationError) -> str:
 def _own_certificate(settings: Settings) -> str:
     if settings.ssl_certfile is None:
         return (
-            "it asks for a certificate and got none; give ssl_certfile and ssl_keyfile, or use the "
-            "port for SASL_SSL if you have a password"
+            "it requires a client certificate. Set ssl_certfile and ssl_keyfile, or use the port "
+            "for SASL_SSL if you have a password"
         )
     return (
-        f"it does not accept the certificate {settings.ssl_certfile}; see that it has not expired "
-        "(openssl x509 -enddate -noout -in FILE), and that an authority that the broker trusts "
-        "has issued it"
+        f"it does not accept the certificate {settings.ssl_certfile}. Check that it has not "
+        "expired (openssl x509 -enddate -noout -in FILE), and that it was issued by an authority "
+        "that the broker trusts"
     )
 
 

@@ -110,7 +110,7 @@ class WorkerLag:
         Raises
         ------
         TopicError
-            There is no such topic.
+            The topic does not exist.
         """
         if self._consumer is None:
             count = await partition_count(self._settings, self._topic)

@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from latentwatch.stream.kafka.bounded_batches import Bounds, reading_within
+from latentwatch.stream.kafka.private import cancel_fetches
 from latentwatch.stream.kafka.topics import required_partitions
 from latentwatch.stream.settings import Settings
 
@@ -72,11 +73,7 @@ class Consumer(AIOKafkaConsumer):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            fetches = list(self._fetcher._pending_tasks)
-            for fetch in fetches:
-                fetch.cancel()
-            await asyncio.gather(*fetches, return_exceptions=True)
-            await self._client.close()
+            await cancel_fetches(self)
 
 
 def open_consumer(
@@ -195,7 +192,7 @@ async def read_topic(
     Raises
     ------
     BrokerError, TopicError
-        No broker answers, or there is no such topic; unless `partitions` are given.
+        No broker answers, or a topic does not exist; not raised if `partitions` are given.
     TimeoutError
         No record came for `patience_seconds`.
     """

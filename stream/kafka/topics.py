@@ -1,8 +1,8 @@
-"""The topics that the service needs, and their creation.
+"""The topics that the service needs, and how they are created.
 
-Topics that keep records for a time stamp them on arrival (``LogAppendTime``): a replay of last
-year's recording would otherwise be past its retention the moment it is written. Event time
-travels inside the messages.
+Topics with a retention time stamp their records on arrival (``LogAppendTime``). Otherwise a replay
+of last year's recording would exceed its retention as soon as it is written. Event time travels
+inside the messages.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ _ERROR_INVALID_REPLICATION = 38
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should be.
+    """A topic with the configuration that it should have.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
 
 
 def _durability(settings: Settings) -> dict[str, str]:
-    # With three copies or more, a write that only one of them has seen is not acknowledged.
+    # With three replicas or more, a write that only one of them has is not acknowledged.
     return {"min.insync.replicas": "2"} if settings.replication_factor >= 3 else {}
 
 
@@ -122,8 +122,8 @@ def _hour_sketches(settings: Settings) -> dict[str, str]:
 
 
 def _lane_state(max_message_bytes: int) -> dict[str, str]:
-    # A lane's row is written again every few seconds and a restart reads the topic to its end,
-    # so it has to stay short: small segments, compacted soon.
+    # A lane's row is rewritten every few seconds and a restart reads the topic to its end, so it
+    # has to stay short: small segments, compacted early.
     return {
         "cleanup.policy": "compact",
         "segment.ms": str(10 * 60_000),
@@ -137,8 +137,8 @@ def _lane_state(max_message_bytes: int) -> dict[str, str]:
 async def create_topics(settings: Settings) -> dict[str, Outcome]:
     """Create the topics that are missing, and wait until all of them have leaders.
 
-    Topics that are there keep their configuration. On librdkafka's mock cluster, which has no
-    admin API, the missing ones come into being with the partitions that it gives to any topic.
+    Existing topics keep their configuration. librdkafka's mock cluster has no admin API: it creates
+    missing topics with the number of partitions that it gives every topic.
 
     Returns
     -------
@@ -150,8 +150,8 @@ async def create_topics(settings: Settings) -> dict[str, Outcome]:
     BrokerError
         If no broker answers.
     TopicError
-        If a topic cannot be created, gets no leader in time, or ``activations`` and
-        ``lane-state`` have other partitions than the settings say.
+        If a topic cannot be created or gets no leader in time, or if ``activations`` and
+        ``lane-state`` do not have the number of partitions in the settings.
     """
     specs = topic_specs(settings)
     async with _admin(settings) as admin:
@@ -162,7 +162,7 @@ async def create_topics(settings: Settings) -> dict[str, Outcome]:
         _check_partitions(settings, _partition_counts(described), exact=not on_mock)
         missing = [spec for spec in specs if spec.name not in before]
         if on_mock:
-            # Asking the mock cluster for a topic makes it.
+            # Asking the mock cluster for a topic creates it.
             await admin.describe_topics([spec.name for spec in missing] or None)
             created = {spec.name for spec in missing}
         else:
@@ -180,7 +180,7 @@ async def partition_count(settings: Settings, topic: str) -> int:
     BrokerError
         If no broker answers.
     TopicError
-        If there is no such topic.
+        If the topic does not exist.
     """
     return (await required_partitions(settings, [topic]))[topic]
 
@@ -200,14 +200,14 @@ async def required_partitions(settings: Settings, topics: Iterable[str]) -> dict
     for topic in wanted:
         if topic not in counts:
             raise TopicError(
-                f"there is no topic {topic!r}: check topic_prefix, or create it with "
+                f"topic {topic!r} does not exist: check topic_prefix, or create it with "
                 "`latentwatch topics`"
             )
     return counts
 
 
 async def partition_counts(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
-    """Partitions of those of the topics that exist and have their leaders.
+    """Partitions of the topics that exist and whose partitions have leaders.
 
     Raises
     ------
@@ -255,18 +255,18 @@ def _check_partitions(settings: Settings, counts: Mapping[str, int], *, exact: b
         count = counts.get(name, settings.partitions)
         if count != settings.partitions:
             raise TopicError(
-                f"topic {name!r} has {count} partitions, and the settings say "
+                f"topic {name!r} has {count} partitions, but the settings say "
                 f"{settings.partitions}: set partitions (LATENTWATCH_PARTITIONS) to the number "
-                f"of {names.activations!r}, and give {names.lane_state!r} as many (add "
-                "partitions, or delete the topic while no worker runs: a lane then starts "
-                "afresh), or choose another topic_prefix"
+                f"of {names.activations!r} and give {names.lane_state!r} the same number, or "
+                "choose another topic_prefix. Add partitions to it, or delete it while no worker "
+                "runs: lanes then start without their state"
             )
 
 
 async def _create(
     admin: AIOKafkaAdminClient, specs: Iterable[TopicSpec], settings: Settings
 ) -> set[str]:
-    """Create the topics and return the names of those that were not there after all."""
+    """Create the topics and return the names of those that did not exist."""
     topics = [
         NewTopic(
             spec.name,
@@ -282,14 +282,14 @@ async def _create(
     for name, code, reason in response.topic_errors:
         if code == _ERROR_INVALID_REPLICATION:
             raise TopicError(
-                f"topic {name!r} cannot have {settings.replication_factor} copies ({reason}): "
+                f"topic {name!r} cannot have {settings.replication_factor} replicas ({reason}): "
                 "set replication_factor to at most the number of brokers"
             )
-        # Another process may have been faster: that is as good.
+        # Another process may have created it first: that is fine.
         if code not in (0, _ERROR_ALREADY_EXISTS):
             raise TopicError(
-                f"topic {name!r} was not created (Kafka error {code}: {reason}): create it "
-                "by hand, or give this user the right to create topics"
+                f"topic {name!r} could not be created (Kafka error {code}: {reason}): create it "
+                "by hand, or give this user permission to create topics"
             )
     return {name for name, code, _ in response.topic_errors if code == 0}
 
@@ -303,7 +303,7 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> dic
             return counts
         if asyncio.get_running_loop().time() > deadline:
             raise TopicError(
-                f"no leader for {', '.join(missing)} after {LEADER_TIMEOUT_SECONDS:.0f} s: "
-                "check that all brokers of the cluster are up, then try again"
+                f"{', '.join(missing)} had no leader for {LEADER_TIMEOUT_SECONDS:.0f} s: check "
+                "that all brokers of the cluster are up, then try again"
             )
         await asyncio.sleep(0.1)

@@ -1,25 +1,25 @@
-"""Faust's Kafka transport with a consumer that loses nothing and waits for nothing.
+"""Faust's Kafka transport, without lost messages and without needless waits.
 
-While partitions change hands, nothing may be read: what is read meanwhile is thrown away, and
-before the partitions are given free the consumer goes back to what is committed. Faust leaves four
-gaps, in each of which messages are passed over for good:
+During a rebalance nothing may be read: records read then are thrown away, and the consumer seeks
+back to the committed offsets before it resumes. Faust leaves four gaps, and in each of them
+messages are skipped for good:
 
-- It stops to read only where it has partitions to lose. A worker that had none reads on while it
-  is given some, and the buffers are emptied after it went back.
-- A poll that began before may read on from where it went back to.
-- Where nothing is committed yet, it does not go back at all.
-- When partitions change hands twice in a row, the end of the first time sets off what the second
-  time has stopped.
+- It stops reading only if it has partitions to lose. A worker that had none keeps reading while it
+  is assigned some, and its buffers are emptied after it seeked back.
+- A poll that began earlier may continue from the offset that the consumer seeked back to.
+- If nothing is committed yet, it does not seek back at all.
+- If two rebalances follow each other, the end of the first one resumes what the second one has
+  stopped.
 
-When nothing changes, it shall go on as soon as there is room for more. Faust pauses a partition
-while its buffer is full, which under load is most of the time, and learns late that it was resumed:
+Between rebalances, reading must continue as soon as there is room. Faust pauses a partition while
+its buffer is full, which under load is most of the time, and notices late that it was resumed:
 
-- A poll that began before waits for its whole second, though the records lie ready.
-- A poll with nothing to ask for sleeps for a second.
-- aiokafka asks a broker for one thing at a time. Meanwhile it asks for the other partitions alone,
+- A poll that began earlier waits for its full second, although records are ready.
+- A poll without active partitions sleeps for a second.
+- aiokafka has one request per broker under way. Meanwhile it asks only for the other partitions,
   and the broker may hold that answer for a second and a half.
 
-Alerts came up to 2.6 seconds after their requests.
+Alerts used to come up to 2.6 seconds after their requests.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.types import TP
 
+from latentwatch.stream.kafka.private import coordinator_heartbeat
 from latentwatch.stream.kafka.reader import Consumer, open_consumer
 from latentwatch.stream.settings import Settings
 
 __all__ = ["PromptApp"]
 
 WAIT_SECONDS = 0.05
-"""How long a poll waits for records, and a broker with an answer, when there is nothing new."""
+"""How long a poll waits for records, and a broker holds its answer, if there is nothing new."""
 
 ANSWER_SECONDS = 2.0
 """How long the group's coordinator may take to say whether we are a member."""
@@ -86,7 +87,7 @@ class _Thread(AIOKafkaConsumerThread):
     async def _go_back(self) -> Mapping[TP, int]:
         consumer = self._ensure_consumer()
         offsets: Mapping[TP, int] = await consumer.seek_to_committed()
-        # aiokafka leaves those alone, wherever they stand
+        # aiokafka does not move those, wherever they are
         if unknown := [place for place, offset in offsets.items() if not offset]:
             await consumer.seek_to_beginning(*unknown)
         return offsets
@@ -99,18 +100,18 @@ class _Consumer(FaustConsumer):
         self._asked: asyncio.Future[bool] | None = None
         self._assignments = 0
         self.settled: int | None = 0
-        """Number of the assignment; None while partitions change hands."""
+        """Number of the assignment; None during a rebalance."""
         self.resumable: int | None = 0
-        """The assignment that is being made ready."""
+        """The assignment that is being prepared."""
         self._flushed: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def is_member(self) -> bool:
-        """Ask the group's coordinator whether what was assigned is still ours.
+        """Ask the group's coordinator whether our partitions are still ours.
 
-        Whoever was cut off for longer than a session does not know that others have it by now.
+        A worker that was cut off for longer than a session does not know that others have them.
         """
         if self._asked is None or self._asked.done():
             self._asked = asyncio.ensure_future(self._ask())
@@ -119,9 +120,8 @@ class _Consumer(FaustConsumer):
 
     async def _ask(self) -> bool:
         try:
-            coordinator = self._thread._ensure_consumer()._coordinator
-            return bool(await self._thread.call_thread(coordinator._do_heartbeat))
-        except (KafkaError, ConsumerNotStarted, AttributeError):
+            return await coordinator_heartbeat(self._thread)
+        except (KafkaError, ConsumerNotStarted):
             return False
 
     def flushed(self, place: TP, offset: int) -> None:
@@ -142,10 +142,10 @@ class _Consumer(FaustConsumer):
         return iter(list(self._acked))
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Say nothing: see `latentwatch.stream.service.metrics.health`.
+        """Report nothing: see `latentwatch.stream.service.metrics.health`.
 
-        Faust counts from when the worker was started, or had the partition last, and so calls one
-        stuck that it was given a moment ago.
+        Faust counts from the start of the worker, or from when it last had the partition. So it
+        calls a partition stuck that was assigned a moment ago.
         """
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -161,7 +161,7 @@ class _Consumer(FaustConsumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     def resume_flow(self) -> None:
-        # an assignment that is over already must not set off the next one, which is not ready
+        # the end of an earlier rebalance must not resume an assignment that is not ready
         if self.settled is not None and self.resumable == self.settled:
             super().resume_flow()
 

@@ -23,6 +23,7 @@ from faust.exceptions import ConsumerNotStarted
 from mode import CrashingSupervisor
 
 from latentwatch.stream.core.processor import Incoming
+from latentwatch.stream.kafka.private import check_private_names
 from latentwatch.stream.kafka.transport import PromptApp
 from latentwatch.stream.service.engine import SESSION_SECONDS, Engine
 from latentwatch.stream.service.metrics import serve_metrics
@@ -209,6 +210,7 @@ class _Worker(faust.Worker):
 
 def run_worker(settings: Settings) -> None:
     """Run until a signal ends it: exit code 0 after SIGTERM, 1 after an unexpected error."""
+    check_private_names()
     configure_logs(settings)
     log = structlog.get_logger("latentwatch.worker")
     log.info(

@@ -10,8 +10,7 @@ from click.testing import CliRunner
 from latentwatch.producers import BackgroundPublisher
 from latentwatch.stream.cli.main import main
 from latentwatch.stream.core.topic_names import Topics
-from latentwatch.stream.kafka.acls import acls_of
-from latentwatch.stream.kafka.roles import ROLES, Role
+from latentwatch.stream.kafka.acls import ROLES, Role, acls_of
 from latentwatch.stream.settings import Settings
 from latentwatch.stream.signing.signatures import (
     make_key,

@@ -25,11 +25,10 @@ from latentwatch.stream.cli.main import main
 from latentwatch.stream.core.errors import BrokerError
 from latentwatch.stream.core.topic_names import Topics
 from latentwatch.stream.investigate.kafka import KafkaMessages, alert_in_kafka
-from latentwatch.stream.kafka.acls import acls_of
+from latentwatch.stream.kafka.acls import ROLES, Role, acls_of
 from latentwatch.stream.kafka.connection import check_connection
 from latentwatch.stream.kafka.lag import WorkerLag
 from latentwatch.stream.kafka.reader import open_consumer
-from latentwatch.stream.kafka.roles import ROLES, Role
 from latentwatch.stream.replay.kafka import Replay
 from latentwatch.stream.replay.pace import Pace
 from latentwatch.stream.service.app import build_app
@@ -261,16 +260,19 @@ def wrong(secure: SecureBroker, case: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("case", "advice"),
     [
-        ("password", "user 'worker' or the password is wrong; check sasl_username"),
-        ("user", "the broker has credentials of this user"),
+        ("password", r"user 'worker' or the password is wrong\. Check sasl_username"),
+        ("user", "the broker has credentials for this user"),
         ("mechanism", "does not offer sasl_mechanism PLAIN"),
-        ("authority", "cannot be trusted .*; give the authority that issued it as ssl_cafile"),
-        ("no certificate", "asks for a certificate and got none; give ssl_certfile"),
-        ("expired", "does not accept the certificate .*late.*; see that it has not expired"),
-        ("foreign", "an authority that the broker trusts has issued it"),
-        ("no TLS", "does not talk PLAINTEXT on this port; check security_protocol"),
-        ("TLS", "does not talk SSL on this port; check security_protocol"),
-        ("no rights", "no right on topic vision.activations,.* group vision; .* acls worker"),
+        ("authority", r"cannot be trusted .*\. Set ssl_cafile to the authority that issued it"),
+        ("no certificate", r"requires a client certificate\. Set ssl_certfile"),
+        ("expired", r"does not accept the certificate .*late.*\. Check that it has not expired"),
+        ("foreign", "issued by an authority that the broker trusts"),
+        ("no TLS", r"does not speak PLAINTEXT on this port\. Check security_protocol"),
+        ("TLS", r"does not speak SSL on this port\. Check security_protocol"),
+        (
+            "no rights",
+            r"no permission on topic vision\.act.*, group vision\. .* acls worker",
+        ),
     ],
 )
 def test_a_refusal_says_what_to_do(

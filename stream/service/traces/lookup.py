@@ -53,7 +53,7 @@ async def request_traces(settings: Settings, wanted: str) -> list[RequestTrace]:
     BrokerError
         No broker answers.
     TopicError
-        There is no alerts topic, no such alert, or several whose ids begin like that.
+        The alerts topic or the alert does not exist, or several ids begin like that.
     """
     topics = settings.topics()
     found: dict[tuple[int, int, str], str | None] = {}

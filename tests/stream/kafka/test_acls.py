@@ -1,4 +1,4 @@
-"""The rights of the roles: for which topics, and in which forms they are told."""
+"""The permissions of each role: on which topics, and how they are printed."""
 
 import shlex
 from pathlib import Path
@@ -7,8 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from latentwatch.stream.cli.main import main
-from latentwatch.stream.kafka.acls import acls_of, acls_table, kafka_acls_commands
-from latentwatch.stream.kafka.roles import ROLES, Role
+from latentwatch.stream.kafka.acls import ROLES, Role, acls_of, acls_table, kafka_acls_commands
 from latentwatch.stream.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs" / "security.md"

@@ -75,7 +75,7 @@ def test_a_batch_that_is_cut_short_is_left_for_the_next_response() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_header_name_that_is_no_utf_8_is_escaped_and_its_neighbours_are_as_they_came(
+def test_a_header_name_that_is_not_utf_8_is_escaped_and_its_neighbours_are_as_they_came(
     place: int,
 ) -> None:
     records: list[tuple[bytes | None, bytes | None, Headers]] = [
@@ -129,11 +129,11 @@ def test_large_headers_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_damaged_batch_is_told_once_and_the_next_one_is_read(codec: str) -> None:
+def test_a_damaged_batch_is_reported_once_and_the_next_one_is_read(codec: str) -> None:
     damaged = bytearray(batch(ORDINARY, codec))
     damaged[70:200] = b"\xff" * 130
     found = bounded(bytes(damaged) + batch(ORDINARY[:2]))
-    *_, told, first, second = found
+    *_, damage, first, second = found
     assert [bool(notes(record)) for record in found].count(True) == 1
-    assert "cannot be read" in notes(told)[0]
+    assert "cannot be read" in notes(damage)[0]
     assert (first[0], second[0]) == (0, 1)

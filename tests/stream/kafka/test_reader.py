@@ -180,7 +180,7 @@ def test_the_newest_record_of_each_key_is_found(settings: Settings) -> None:
     assert {key: record.value for key, record in latest.items()} == {b"kept": b"b"}
 
 
-def test_a_stretch_is_read_with_a_consumer_that_goes_on(settings: Settings) -> None:
+def test_a_stretch_is_read_with_a_consumer_that_is_used_further(settings: Settings) -> None:
     place = TopicPartition(TOPIC, 1)
 
     async def read() -> list[list[bytes]]:
@@ -207,7 +207,7 @@ def test_records_that_do_not_come_are_not_waited_for_for_ever(settings: Settings
 
 @pytest.mark.broker
 def test_a_topic_that_is_not_there_is_named(kafka_bootstrap: str) -> None:
-    with pytest.raises(TopicError, match="there is no topic 'nowhere'"):
+    with pytest.raises(TopicError, match="topic 'nowhere' does not exist"):
         asyncio.run(values(read_topic(Settings(bootstrap_servers=kafka_bootstrap), "nowhere")))
 
 

@@ -1,4 +1,4 @@
-"""The consumer waits for nothing that is ready: what Faust's own would wait for up to a second."""
+"""The worker's consumer does not wait while records are ready; Faust's waits for up to a second."""
 
 import asyncio
 import time
@@ -82,7 +82,7 @@ def test_polls_are_short_with_partitions_and_without(consumer: Any, monkeypatch:
     assert len(asked) == 1
 
 
-def test_the_end_of_one_change_does_not_set_off_what_the_next_has_stopped(
+def test_the_end_of_one_rebalance_does_not_resume_what_the_next_has_stopped(
     consumer: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(consumer.app, "on_rebalance_return", lambda: None)
@@ -118,7 +118,7 @@ async def _resumed(consumer: Any) -> None:
     consumer.resume_flow()
 
 
-def test_who_had_no_partitions_stops_to_read_as_well_while_they_change_hands(
+def test_a_worker_without_partitions_stops_reading_during_a_rebalance_too(
     consumer: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(consumer, "assignment", set)
@@ -172,7 +172,7 @@ def test_the_coordinator_says_whether_we_are_a_member(
     assert run(consumer.is_member()) is answer
 
 
-def test_who_gets_no_answer_is_no_member(consumer: Any, monkeypatch: Any) -> None:
+def test_without_an_answer_we_are_not_a_member(consumer: Any, monkeypatch: Any) -> None:
     asked = []
 
     async def heartbeat() -> bool:
@@ -191,6 +191,19 @@ def test_who_gets_no_answer_is_no_member(consumer: Any, monkeypatch: Any) -> Non
     assert run(ask()) == [False] * 3
     assert asked == [1]
     assert consumer._asked.result() is False
+
+
+def test_a_name_that_has_changed_is_an_error_and_not_a_no(consumer: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(consumer._thread, "_ensure_consumer", SimpleNamespace)
+    with pytest.raises(AttributeError, match="_coordinator"):
+        run(consumer.is_member())
+
+
+def test_a_consumer_that_has_not_started_is_not_a_member(consumer: Any, monkeypatch: Any) -> None:
+    assert run(consumer.is_member()) is False
+    kafka = SimpleNamespace(_coordinator=None)
+    monkeypatch.setattr(consumer._thread, "_ensure_consumer", lambda: kafka)
+    assert run(consumer.is_member()) is False
 
 
 def given_a_coordinator(consumer: Any, monkeypatch: Any, heartbeat: Any) -> None:
