@@ -1,4 +1,4 @@
-"""``latentwatch acls``: the rights that a role needs on the broker."""
+"""``latentwatch acls``: the permissions that a role needs on the broker."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ __all__ = ["acls"]
 @click.option(
     "--principal",
     metavar="User:NAME",
-    help="Who gets them: User: and the user name, or the subject of the certificate; "
+    help="Who gets the permissions: User: and the user name, or the subject of the certificate. "
     "User:latentwatch-ROLE by default.",
 )
-@click.option("--markdown", is_flag=True, help="Print a table, not commands.")
+@click.option("--markdown", is_flag=True, help="Print a Markdown table instead of commands.")
 @settings_option
 def acls(role: Role, principal: str | None, markdown: bool, settings_file: Path | None) -> None:
-    """Print the least rights that ROLE needs, as commands of Kafka's kafka-acls.sh.
+    """Print kafka-acls.sh commands that give ROLE what it needs.
 
-    Names of topics and of the consumer group are those of the settings. Nothing is changed on the
-    broker: an administrator of the broker runs the commands. See docs/security.md.
+    They grant the least permissions that are enough, on the topics and the consumer group of the
+    settings. Nothing is changed on the broker: its administrator runs the commands. See
+    docs/security.md.
     """
     from latentwatch.stream.kafka.acls import acls_table, kafka_acls_commands
 

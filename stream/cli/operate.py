@@ -15,7 +15,7 @@ __all__ = ["topics", "worker"]
 @click.command()
 @settings_option
 def topics(settings_file: Path | None) -> None:
-    """Create the topics that are missing; the others are left as they are."""
+    """Create missing topics; existing ones are left unchanged."""
     from latentwatch.stream.kafka.connection import check_connection
     from latentwatch.stream.kafka.topics import create_topics
 
@@ -28,9 +28,12 @@ def topics(settings_file: Path | None) -> None:
 @click.command()
 @settings_option
 def worker(settings_file: Path | None) -> None:
-    """Watch the activations topic; start several to share its partitions."""
+    """Watch the activations topic and raise alerts.
+
+    Start several workers to share its partitions. See docs/operations.md.
+    """
     use_one_thread()
-    settings = load_settings(settings_file)
+    settings = load_settings(settings_file, logs=True)
     from latentwatch.stream.kafka.connection import check_connection
     from latentwatch.stream.service.app import run_worker
 

@@ -18,19 +18,19 @@ __all__ = ["traces"]
 @click.option(
     "--link",
     metavar="URL",
-    help="Address of a trace in your tracing tool, with {trace_id} in it, such as "
+    help="Address of a trace in your tracing tool, containing {trace_id}, such as "
     "http://jaeger:16686/trace/{trace_id}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_option
 def traces(alert: str, link: str | None, as_json: bool, settings_file: Path | None) -> None:
-    """Print the trace of each of the most suspicious requests of ALERT.
+    """Print traces of an alert's most suspicious requests.
 
-    ALERT is the id of an alert, or its beginning. The traces are those that the service gave to
-    `publish`; they are read from the messages that the alert names. See docs/traces.md.
+    ALERT is the id of an alert, or the beginning of it. The traces are those that the service
+    passed to `publish`; they are read from the messages that the alert names. See docs/traces.md.
     """
     if link is not None and "{trace_id}" not in link:
-        raise click.UsageError("--link has no {trace_id} in it: write it where the id belongs")
+        raise click.UsageError("--link does not contain {trace_id}: write it where the id belongs")
     from latentwatch.stream.kafka.connection import check_connection
     from latentwatch.stream.service.traces.lookup import request_traces
 

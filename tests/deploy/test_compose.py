@@ -77,7 +77,9 @@ def inside(service: dict[str, Any], path: str) -> Path:
 def check(command: click.Command, arguments: list[str]) -> None:
     """Read a command line as the command does, without running it."""
     while isinstance(command, click.Group):
-        command, arguments = command.commands[arguments[0]], arguments[1:]
+        found = command.get_command(click.Context(command), arguments[0])
+        assert found is not None
+        command, arguments = found, arguments[1:]
     command.make_context(command.name, list(arguments)).close()
 
 

@@ -73,7 +73,8 @@ def test_command_lines_are_what_latentwatch_understands(
 ) -> None:
     (tmp_path / "targets").touch()
     name, *arguments = container(pod)["args"]
-    command: click.Command = main.commands[name]
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
     arguments = [text.replace("/targets", str(tmp_path), 1) for text in arguments]
     command.make_context(name, arguments).close()
 
