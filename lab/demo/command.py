@@ -42,7 +42,7 @@ def demo(cache: Path | None, **options: Any) -> None:
     Four hours of traffic are played as fast as possible.
     """
     need("demo")
-    from latentwatch.lab.brokers import cache_folder
+    from latentwatch.lab.cache import cache_folder
     from latentwatch.lab.demo.plan import DemoPlan
     from latentwatch.lab.demo.run import run_demo
 
