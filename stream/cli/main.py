@@ -14,7 +14,7 @@ from latentwatch.stream.cli.group import LazyGroup
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "acls": "latentwatch.stream.cli.acls:acls",
+    "acls": "latentwatch.stream.cli.operate:acls",
     "baseline": "latentwatch.stream.cli.baseline:baseline",
     "bench": "latentwatch.lab.bench.command:bench",
     "broker": "latentwatch.lab.brokers.command:broker",
@@ -31,7 +31,7 @@ COMMANDS = {
     "replay": "latentwatch.stream.cli.replay:replay",
     "soak": "latentwatch.lab.soak.command:soak",
     "topics": "latentwatch.stream.cli.operate:topics",
-    "traces": "latentwatch.stream.cli.traces:traces",
+    "traces": "latentwatch.stream.cli.investigate:traces",
     "worker": "latentwatch.stream.cli.operate:worker",
 }
 """Where each command is; no module is imported for this table."""

@@ -76,7 +76,7 @@ def test_the_image_has_the_extras_that_it_names(arguments: str) -> None:
     assert ("torch" in names) == ("--without torch" not in arguments)
 
 
-def test_an_extra_that_there_is_not_is_told() -> None:
+def test_an_unknown_extra_is_an_error() -> None:
     ended = run(sys.executable, REQUIREMENTS, "metrics", "nonsense")
     assert (ended.returncode, ended.stderr.split(":")[0]) == (1, "there is no extra nonsense")
 
