@@ -1,4 +1,4 @@
-"""``latentwatch layers``, ``inspect`` and ``traces``: what reveals an attack, and what an alert saw."""
+"""``latentwatch layers``, ``inspect`` and ``traces``: investigate attacks and alerts."""
 
 from __future__ import annotations
 
