@@ -54,7 +54,9 @@ def notify(
     settings = load_settings(settings_file, logs=True)
     texts = [*urls, *(targets_in_file(to_file) if to_file else [])]
     if not texts:
-        raise click.UsageError("there is no target: give one with --to or --to-file")
+        raise click.UsageError(
+            "there is nowhere to send alerts: name a target with --to or --to-file"
+        )
     targets = parse_targets(texts, resend_seconds=resend_seconds)
     check_connection(settings, "notifier")
     asyncio.run(run(settings, targets, random.Random()))
