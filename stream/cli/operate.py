@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from latentwatch.stream.cli.options import load_settings, settings_option, use_one_thread
-from latentwatch.stream.kafka.roles import ROLES, Role
+from latentwatch.stream.kafka.acls import ROLES, Role
 
 __all__ = ["acls", "topics", "worker"]
 
