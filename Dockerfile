@@ -1,14 +1,14 @@
-# The command `latentwatch` for worker, dashboard, notify, record and inspect:
+# An image with the commands worker, dashboard, notify, record and inspect:
 #
 #   docker build -t latentwatch .
 #
-# None of these needs torch, so it is left out: it is the inference side's, and by far the largest
-# package. The demo has an inference side, and a target of its own:
+# None of these needs torch, by far the largest package, so the image does not have it. The demo also
+# runs a model and has its own target:
 #
 #   docker build -t latentwatch-demo --target demo .
 #
-# On x86-64, PyPI's torch brings some 2.5 GB of GPU libraries that nothing here uses. To leave them
-# out, name PyTorch's index of CPU wheels (see its installation page):
+# On x86-64, torch from PyPI brings 2.5 GB of GPU libraries that the demo does not use. To avoid
+# them, give PyTorch's index of CPU wheels (see its installation page):
 #
 #   docker build -t latentwatch-demo --target demo --build-arg PIP_EXTRA_INDEX_URL=<index> .
 
@@ -18,7 +18,7 @@ ENV PIP_NO_CACHE_DIR=1 \
 RUN python -m venv /opt/latentwatch
 ENV PATH=/opt/latentwatch/bin:$PATH
 WORKDIR /build
-# first what rarely changes
+# dependencies first: they rarely change
 COPY pyproject.toml constraints.txt deploy/docker/requirements.py ./
 RUN python requirements.py --without torch metrics notify dashboard record > service.txt \
  && pip install --constraint constraints.txt --requirement service.txt
@@ -37,8 +37,8 @@ RUN python requirements.py demo > demo.txt \
  && pip install --constraint constraints.txt --requirement demo.txt
 
 FROM python:3.11-slim-trixie AS runtime
-# No shell, no home, no rights: it needs none to read a topic and write another. The two folders
-# give their owner to the volumes that are mounted there.
+# A user without shell, home and privileges. Volumes that are mounted at the two folders take on their
+# owner.
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin latentwatch \
  && install --directory --owner latentwatch --mode 0700 /var/lib/latentwatch \
  && install --directory --owner latentwatch --mode 0755 /demo

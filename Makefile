@@ -1,4 +1,4 @@
-# make demo and make test set up everything they need; make install prepares .venv alone.
+# make demo and make test install everything they need; make install only prepares .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ DATA ?= ../shared/data/cifar10-activations.npz
 
 .PHONY: help install demo test lint lock fuzz soak chaos bench peers evaluate audit clean
 
-help:            ## this list
+help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 install: $(READY)  ## prepare .venv with the command latentwatch
@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $(READY)
 
-demo: $(READY)   ## see an attack being caught (DEMO_FLAGS="--share 0.2" to change it)
+demo: $(READY)   ## see an attack being detected (DEMO_FLAGS="--share 0.2" to change it)
 	$(BIN)/latentwatch demo $(DEMO_FLAGS)
 
 lint: $(READY)   ## ruff and mypy
@@ -34,7 +34,7 @@ lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# file by file in the order of the folders: the demos, which take longest, must not come last
+# file by file, in folder order: the demos take longest and must not come last
 TEST_FLAGS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: lint       ## every check: ruff, mypy, pytest with warnings as errors
@@ -44,7 +44,7 @@ lock: $(READY)   ## renew constraints.txt from .venv
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 	@touch $(READY)
 
-# those with the tag short; the others take longer, or are known not to hold
+# experiments with the tag short; the others take longer or are known to fail
 CHAOS ?= $(shell grep -l '^tags: .short' experiments/*.yaml)
 
 FUZZ_SECONDS ?= 600
@@ -54,27 +54,27 @@ fuzz: $(READY)   ## hostile messages for ten minutes (FUZZ_SECONDS=60); new inpu
 	$(BIN)/python -m tests.fuzz.fuzz_decode build/fuzz tests/fuzz/corpus -dict=tests/fuzz/decode.dict \
 		-max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/
 
-chaos: $(READY)  ## break the demo's system on purpose, ten short experiments (under ten minutes)
+chaos: $(READY)  ## run ten short chaos experiments (under ten minutes)
 	$(BIN)/latentwatch experiment run --force --out build/chaos $(CHAOS)
 
 SOAK_FLAGS ?=
 
-soak: $(READY)   ## faults one by one, then an hour of all (SOAK_FLAGS="--suite mixed --minutes 5")
+soak: $(READY)   ## faults one by one, then all for an hour (SOAK_FLAGS="--suite mixed --minutes 5")
 	mkdir -p build
 	$(BIN)/latentwatch soak --json build/soak.json $(SOAK_FLAGS)
 
-bench: $(READY)  ## how fast it is on this machine (two minutes, nothing else running)
+bench: $(READY)  ## measure speed on this machine (two minutes; run nothing else)
 	mkdir -p build
 	$(BIN)/latentwatch bench --json build/bench.json
 
-peers: $(PEERS)/.ready  ## prepare .venv-peers with the detectors to compare with
+peers: $(PEERS)/.ready  ## prepare .venv-peers with other detectors, for comparison
 
 $(PEERS)/.ready: lab/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --requirement lab/peers/requirements.txt
 	@touch $@
 
-evaluate: $(READY) peers  ## all figures of docs/ (two hours; DATA=activations.npz)
+evaluate: $(READY) peers  ## measure all figures in docs/ (two hours; DATA=activations.npz)
 	mkdir -p build
 	$(BIN)/python -m latentwatch.lab.signs export --out build/signs.npz --cache build/signs
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate $(DATA) --layers layer1,layer3,layer4 \
@@ -91,12 +91,12 @@ evaluate: $(READY) peers  ## all figures of docs/ (two hours; DATA=activations.n
 	OMP_NUM_THREADS=1 $(BIN)/latentwatch evaluate build/signs.npz build/adaptive.npz \
 		--measures power --markdown docs/figures-adaptive.md
 
-audit: $(AUDIT)/bin/pip-audit  ## known vulnerabilities of the pinned packages
+audit: $(AUDIT)/bin/pip-audit  ## list known vulnerabilities of pinned packages
 	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 $(AUDIT)/bin/pip-audit:
 	$(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1
 
-clean:           ## remove what make made
+clean:           ## remove everything that make created
 	rm -rf $(VENV) $(PEERS) $(AUDIT) .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info

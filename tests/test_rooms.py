@@ -62,12 +62,12 @@ ARROWS: Mapping[str, str] = {
         "stream/kafka stream/processes stream/recording stream/service stream/settings"
     ),
     "lab": "detector producers stream/core",
-    "lab/signs": "chaos/traffic producers",
-    "lab/brokers": "stream/core stream/kafka stream/processes stream/settings",
+    "lab/signs": "chaos/traffic lab producers",
+    "lab/brokers": "lab stream/core stream/kafka stream/processes stream/settings",
     "lab/peers": "detector detector/evaluation stream/core",
     "lab/evaluate": "detector detector/evaluation lab/peers stream/cli",
     "lab/demo": (
-        "lab/brokers stream/cli stream/core stream/kafka stream/processes stream/service "
+        "lab lab/brokers stream/cli stream/core stream/kafka stream/processes stream/service "
         "stream/settings"
     ),
     "lab/bench/hook": "producers",
@@ -105,7 +105,7 @@ PACKAGES: Mapping[str, str] = {
     "chaos": "numpy orjson click rich chaoslib",
     "chaos/traffic": "torch art",
     "chaos/experiment": "aiokafka",
-    "lab": "numpy orjson click rich torch",
+    "lab": "numpy orjson click rich torch platformdirs",
     "lab/signs": "art PIL safetensors",
     "lab/brokers": "jgo confluent_kafka aiokafka",
     "lab/peers": "scipy alibi_detect frouros safetensors",

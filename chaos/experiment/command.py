@@ -1,4 +1,4 @@
-"""``latentwatch experiment``: break the system on purpose, and see whether the defence holds."""
+"""``latentwatch experiment``: break the system on purpose; does the defence hold?"""
 
 from __future__ import annotations
 
@@ -28,22 +28,21 @@ def experiment() -> None:
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("chaos"),
-              show_default=True, help="A folder for each experiment goes in here.")  # fmt: skip
+              show_default=True, help="Folder for results; one per experiment in it.")  # fmt: skip
 @click.option("--var", "variables", multiple=True, metavar="NAME[:TYPE]=VALUE",
-              help="A value for the experiments' configuration; types are those of Chaos Toolkit."
-              )  # fmt: skip
+              help="Value for the configuration; types as in Chaos Toolkit.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace results of earlier runs.")
 def run(files: tuple[Path, ...], out: Path, variables: tuple[str, ...], force: bool) -> None:
-    """Run FILES, experiments of Chaos Toolkit; keep their journals and reports.
+    """Run Chaos Toolkit experiments and keep their reports.
 
-    Exit code 0 says that the defence held in all of them, 1 that it did not, or that one could not
-    be run. KAFKA_BOOTSTRAP_SERVERS names a broker to use; else one is started. experiments/ has
-    ready ones.
+    FILES are experiments; experiments/ has ready-made ones. The exit code is 0 if the defence held
+    in all of them, and 1 if it did not or if one could not be run. A broker is started unless
+    KAFKA_BOOTSTRAP_SERVERS names one.
     """
     need("chaos")
     from latentwatch.chaos.experiment.run import read_variables, run_experiments
 
-    # aiokafka warns of a broker that is away, which here is meant
+    # aiokafka warns of unreachable brokers, which are intended here
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     held = True
     for outcome in run_experiments(
@@ -62,26 +61,28 @@ def run(files: tuple[Path, ...], out: Path, variables: tuple[str, ...], force: b
 @click.argument(
     "data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--baseline", "baseline_url", required=True, help="Artefact that is in use, a URL.")
+@click.option(
+    "--baseline", "baseline_url", required=True, help="Path or URL of the baseline in use."
+)
 @click.option("--average-run-length", type=click.IntRange(256), default=1_000_000,
-              show_default=True, help="The one in use.")  # fmt: skip
+              show_default=True, help="Run length in use.")  # fmt: skip
 @click.option("--within", type=click.IntRange(64), default=2000, show_default=True,
-              help="Requests after which an attack counts as not seen.")  # fmt: skip
+              help="Requests after which an attack counts as missed.")  # fmt: skip
 @click.option("--streams", type=click.IntRange(10), default=100, show_default=True,
-              help="Of each attack and share.")  # fmt: skip
+              help="Simulated streams per attack and share.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for scorecard.html and scorecard.json.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace a scorecard that is there already.")
+@click.option("--force", is_flag=True, help="Replace an existing scorecard.")
 def scorecard(
     data: tuple[Path, ...], baseline_url: str, out: Path, force: bool, **options: Any
 ) -> None:
-    """Write which attacks in DATA are caught, how late, and what is not.
+    """Write which attacks are detected, how fast, and which are not.
 
     DATA are npz files of arrays <set>.<layer> [n, d] and <set>.predicted [n], as
-    `python -m latentwatch.chaos.traffic sets` writes them: "clean" is benign traffic that the
-    baseline was
-    not fitted on, every other set an attack. A .json file beside one says what the attacks achieve.
+    `python -m latentwatch.chaos.traffic sets` writes them. The set "clean" is benign traffic that
+    the baseline was not fitted on, and every other set is an attack. A .json file of the same name
+    says what the attacks achieve.
     """
     need("chaos")
     from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Print what pip is to install for the image: the project's dependencies and those of extras.
+"""Print the requirements of the image: dependencies of the project and of some extras.
 
 python requirements.py [--without NAME] EXTRA ...
 """
@@ -15,17 +15,17 @@ PROJECT = Path("pyproject.toml")
 
 
 def requirements(project: Path, extras: list[str], without: list[str]) -> list[str]:
-    """Dependencies of the project and of its extras, except those with these names."""
+    """Dependencies of the project and of these extras, except packages in `without`."""
     described = tomllib.loads(project.read_text())["project"]
     optional = described["optional-dependencies"]
     wanted, open_extras, seen = list(described["dependencies"]), list(extras), set[str]()
     while open_extras:
         extra = open_extras.pop()
         if extra not in optional:
-            sys.exit(f"there is no extra {extra}: see {project}")
+            sys.exit(f"there is no extra {extra}: see the optional dependencies in {project}")
         seen.add(extra)
         for line in optional[extra]:
-            # an extra may build on others: "latentwatch[worker]"
+            # an extra may include others: "latentwatch[worker]"
             own = re.fullmatch(rf"{described['name']}\[([^\]]+)\]", line)
             if own is None:
                 wanted.append(line)

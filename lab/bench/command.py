@@ -1,4 +1,4 @@
-"""``latentwatch bench``: how fast it is on this machine."""
+"""``latentwatch bench``: how fast latentwatch is on this machine."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ Benchmark = Callable[[Path, Callable[[str], None]], dict[str, float]]
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the figures to a file as well, with machine and versions.",
+    help="Also write the figures to a file, with the machine and the versions.",
 )
 def bench(names: tuple[str, ...], json_file: Path | None) -> None:
-    """Measure NAMES, all by default: core, growth, peers, recording, offline, state,
-    merging, device, replaying, worker, latency, overhead.
+    """Measure how fast latentwatch is on this machine.
 
-    Nothing else should run on the machine. The last four start a Kafka of their own; peers needs
-    `make peers`, overhead the extra `bench`, device a CUDA device: each is left out without.
+    NAMES are benchmarks, all by default: core, growth, peers, recording, offline, state, merging,
+    device, replaying, worker, latency, overhead. Run nothing else at the same time. The last four
+    start a Kafka of their own. Benchmarks that lack something are skipped: peers needs `make
+    peers`, overhead the extra `bench`, and device a CUDA device.
     """
     need("record")
     use_one_thread()
@@ -42,7 +43,7 @@ def bench(names: tuple[str, ...], json_file: Path | None) -> None:
     known = _benchmarks()
     if unknown := set(names) - set(known):
         raise click.UsageError(
-            f"no benchmark {', '.join(sorted(unknown))}: choose among {', '.join(known)}"
+            f"there is no benchmark {', '.join(sorted(unknown))}: choose among {', '.join(known)}"
         )
     console = Console(stderr=True)
     found = {}

@@ -11,7 +11,7 @@
 """
 
 from latentwatch.lab.brokers.choice import Broker, ExternalBroker, open_broker
-from latentwatch.lab.brokers.java import KAFKA_VERSION, cache_folder
+from latentwatch.lab.brokers.java import KAFKA_VERSION
 from latentwatch.lab.brokers.kafka import KafkaBroker
 from latentwatch.lab.brokers.mock import MOCK_LIMITS, MockBroker
 
@@ -22,6 +22,5 @@ __all__ = [
     "ExternalBroker",
     "KafkaBroker",
     "MockBroker",
-    "cache_folder",
     "open_broker",
 ]

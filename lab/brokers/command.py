@@ -1,4 +1,4 @@
-"""``latentwatch broker``: a Kafka to try things with."""
+"""``latentwatch broker``: a Kafka broker for trying things out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["broker"]
     type=click.Choice(["auto", "kafka", "mock"]),
     default="kafka",
     show_default=True,
-    help="Apache Kafka, librdkafka's mock cluster, or Kafka where it can be had.",
+    help="Apache Kafka, librdkafka's mock cluster, or auto: Kafka where possible, else the mock.",
 )
 def broker(port: int | None, data: Path | None, kind: Literal["auto", "kafka", "mock"]) -> None:
     """Run a single-node Apache Kafka until Ctrl-C, without Docker."""
@@ -44,7 +44,7 @@ def broker(port: int | None, data: Path | None, kind: Literal["auto", "kafka", "
         opened: Any = KafkaBroker(port=port, data=data, progress=say)
     else:
         if port is not None or data is not None:
-            raise click.UsageError("--port and --data go with --kind kafka")
+            raise click.UsageError("--port and --data need --kind kafka")
         partitions = {spec.name: spec.partitions for spec in topic_specs(Settings())}
         opened = open_broker(kind, progress=say, warn=say, topics=partitions)
     with opened as running:

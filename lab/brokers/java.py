@@ -16,9 +16,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from latentwatch.lab.cache import cache_folder
 from latentwatch.stream.core.errors import BrokerError
 
-__all__ = ["KAFKA_VERSION", "cache_folder", "find_java", "kafka_jars"]
+__all__ = ["KAFKA_VERSION", "find_java", "kafka_jars"]
 
 KAFKA_VERSION = "4.4.0"
 OLDEST_JAVA = 17
@@ -74,14 +75,6 @@ def _java_version(java: Path) -> int | None:
         return None
     match = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     return int(match[1]) if match and done.returncode == 0 else None
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads: ``LATENTWATCH_CACHE``, or the user's cache."""
-    if given := os.environ.get("LATENTWATCH_CACHE"):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "latentwatch"
 
 
 def kafka_jars(progress: Callable[[str], None]) -> list[Path]:

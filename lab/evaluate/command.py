@@ -21,7 +21,7 @@ __all__ = ["evaluate"]
 
 
 class _Names(click.ParamType):
-    """Some of several names, with commas between; the choices are imported when they are needed."""
+    """Names separated by commas; the choices are imported when they are needed."""
 
     name = "names"
 
@@ -54,7 +54,7 @@ def _methods() -> tuple[str, ...]:
 @click.argument(
     "data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--layers", help="Layers to use, with commas between; all by default.")
+@click.option("--layers", help="Layers to use, separated by commas; all by default.")
 @click.option(
     "--alpha",
     type=click.FloatRange(0.001, 0.5),
@@ -81,14 +81,14 @@ def _methods() -> tuple[str, ...]:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Above 1: run lengths on so many random splits of the rows of baseline and clean "
-    "together, in place of the one of the file.",
+    help="Above 1: measure run lengths on this many random splits of the baseline and clean rows, "
+    "instead of on the split in the file.",
 )
 @click.option(
     "--against",
     type=_Names(_methods),
     default=(),
-    help="Other methods on the same windows: ladis, alibi, frouros, frouros-median, "
+    help="Compare with other methods on the same windows: ladis, alibi, frouros, frouros-median, "
     "mmd-permutation.",
 )
 @click.option(
@@ -96,10 +96,10 @@ def _methods() -> tuple[str, ...]:
     type=click.IntRange(10),
     default=200,
     show_default=True,
-    help="Windows per size and mixture of that comparison.",
+    help="Windows per size and mixture in that comparison.",
 )
 @click.option(
-    "--against-sets", help="Attacks of that comparison, with commas between; all by default."
+    "--against-sets", help="Attacks in that comparison, separated by commas; all by default."
 )
 @click.option(
     "--peers-python",
@@ -111,7 +111,7 @@ def _methods() -> tuple[str, ...]:
 @click.option(
     "--markdown",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the tables to a Markdown file as well.",
+    help="Also write the tables to a Markdown file.",
 )
 def evaluate(
     data: tuple[Path, ...],
@@ -124,10 +124,11 @@ def evaluate(
     markdown: Path | None,
     **options: Any,
 ) -> None:
-    """Measure on DATA, npz files of arrays <set>.<layer> [n, d] and <set>.predicted [n].
+    """Measure false alarms, power and delays on labelled data.
 
-    The set "baseline" fits, "clean" is benign traffic, sets whose name begins with "drift" are
-    ordinary drift, and every other set is an attack.
+    DATA are npz files of arrays <set>.<layer> [n, d] and <set>.predicted [n]. The set "baseline" is
+    fitted on, "clean" is benign traffic, sets whose name begins with "drift" are ordinary drift,
+    and every other set is an attack.
     """
     import orjson
 
@@ -152,12 +153,14 @@ def evaluate(
 
 
 def _load(data: tuple[Path, ...]) -> dict[str, Any]:
-    """Arrays of all files together."""
+    """The arrays of all files."""
     arrays: dict[str, Any] = {}
     for path in data:
         found = load_npz(path)
         if twice := sorted(set(arrays) & set(found)):
-            raise click.ClickException(f"{path} has {twice[0]}, and so has a file before it")
+            raise click.ClickException(
+                f"{path} has {twice[0]}, and so has an earlier file: rename the set in one of them"
+            )
         arrays |= found
     return arrays
 
@@ -200,7 +203,7 @@ def _compare(
 
 
 def _heading(data: tuple[Path, ...], layers: str | None, options: dict[str, Any]) -> str:
-    """Say what was measured, and when."""
+    """What was measured, and when."""
     from latentwatch import __version__
 
     day = datetime.now(UTC).date().isoformat()

@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from rich.progress import Progress
 from torch import Tensor
 
 from latentwatch.chaos.traffic.errors import TrafficError
 from latentwatch.chaos.traffic.seeds import derived_seed
 from latentwatch.chaos.traffic.target import Inputs, Target
+from latentwatch.lab.cache import cache_folder
 from latentwatch.lab.signs.adaptive import WINDOW, Knowledge, adaptive_attacks, run_attack
 from latentwatch.lab.signs.attack import AttackSettings, Recognised
 from latentwatch.lab.signs.checkpoints import load_or_train
@@ -33,21 +31,13 @@ STEPS = 60
 def network() -> SignNetwork:
     """Return the network of ``make demo``, which is trained if the user's cache lacks it."""
     with Progress(disable=True) as progress:
-        model, _ = load_or_train(TrainingSettings(), _cache(), progress)
+        model, _ = load_or_train(TrainingSettings(), cache_folder() / "signs", progress)
     return model
 
 
 def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draw labelled signs that the network was not trained with."""
     return draw_signs(count, seed=derived_seed(seed, "chaos"))
-
-
-def _cache() -> Path:
-    """Folder of the demo's networks, see ``latentwatch.lab.brokers.cache_folder``."""
-    named = os.environ.get("LATENTWATCH_CACHE")
-    shared = os.environ.get("XDG_CACHE_HOME")
-    home = Path(shared) if shared else Path.home() / ".cache"
-    return (Path(named) if named else home / "latentwatch") / "signs"
 
 
 def run_informed_attack(

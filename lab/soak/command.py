@@ -1,4 +1,4 @@
-"""``latentwatch soak``: breaks the service while it runs, and says whether anything was lost."""
+"""``latentwatch soak``: break the running service and check that nothing is lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("kills", "exceptions", "signals", "rebalances", "broker", "cluster", "c
 
 @click.command()
 @click.option("--suite", "suites", multiple=True, type=click.Choice(NAMES),
-              help="What to do; may be given again. All by default.")  # fmt: skip
+              help="Suite to run; may be repeated. All by default.")  # fmt: skip
 @click.option("--kills", type=click.IntRange(0), default=50, show_default=True,
               help="Workers killed in the suite kills.")  # fmt: skip
 @click.option("--exceptions", type=click.IntRange(0), default=60, show_default=True,
@@ -30,19 +30,19 @@ NAMES = ("kills", "exceptions", "signals", "rebalances", "broker", "cluster", "c
 @click.option("--rebalances", type=click.IntRange(0), default=20, show_default=True,
               help="Workers that join or leave in the suite rebalances.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
-              help="Length of the suite mixed.")  # fmt: skip
+              help="Length of the suite mixed, in minutes.")  # fmt: skip
 @click.option("--outage-seconds", type=click.FloatRange(min=1.0), default=60.0, show_default=True,
               help="How long a broker is unreachable.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(min=0.1), default=2.0, show_default=True,
-              help="Steps of the stream a second, 360 requests each.")  # fmt: skip
+              help="Steps of the stream per second, 360 requests each.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="The stream, the faults and their moments follow from it.")  # fmt: skip
+              help="Seed of the stream, of the faults and of their times.")  # fmt: skip
 @click.option("--logs", type=click.Path(file_okay=False, path_type=Path),
-              help="Folder for data and logs, to look into them afterwards.")  # fmt: skip
+              help="Folder in which data and logs are kept.")  # fmt: skip
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write everything to a file as well.")  # fmt: skip
+              help="Also write everything to a JSON file.")  # fmt: skip
 @click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the tables to a file as well.")  # fmt: skip
+              help="Also write the tables to a Markdown file.")  # fmt: skip
 def soak(
     suites: tuple[str, ...],
     logs: Path | None,
@@ -50,14 +50,15 @@ def soak(
     markdown_file: Path | None,
     **knobs: Any,
 ) -> None:
-    """Break the service while a known stream runs through it; exit code 1 if anything is wrong.
+    """Break the running service and check that nothing is lost.
 
-    Workers are killed, stopped, ended and added, brokers are killed and cut off, clocks jump and
-    disks fill. Afterwards every count, sum and alert must be that of an undisturbed run. It needs
-    Java 17 for brokers of its own; nothing else is touched. See docs/faults.md.
+    Workers are killed, paused, stopped and added, brokers are killed and cut off, clocks jump and
+    disks fill while a known stream runs. Afterwards every count, sum and alert must equal that of
+    an undisturbed run; otherwise the exit code is 1. The brokers are its own and need Java 17;
+    nothing else is touched. See docs/faults.md.
     """
     need("demo", "record")
-    # aiokafka warns of a broker that is away, which here is meant
+    # aiokafka warns of unreachable brokers, which are intended here
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     use_one_thread()
     from latentwatch.lab.soak.report import differences, markdown, tables
@@ -75,7 +76,9 @@ def soak(
     if not all(outcome.holds for outcome in outcomes):
         for line in differences(outcomes):
             click.echo(line, err=True)
-        raise click.ClickException(f"not as it should be; data and logs are in {folder}")
+        raise click.ClickException(
+            f"the results differ from an undisturbed run: see data and logs in {folder}"
+        )
 
 
 async def _run(name: str, knobs: Any, folder: Path) -> Any:

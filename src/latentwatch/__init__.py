@@ -1,12 +1,12 @@
 """Detects adversarial requests to a deployed neural network from its activations, on Kafka.
 
-The names of a user's first ten lines are here; they are imported when they are first used, so that
-``import latentwatch`` needs no more than what an inference service installs:
+The most used names are here. They are imported on first use, so that ``import latentwatch`` needs
+only what an inference service installs:
 
 ``capture``, ``BackgroundPublisher``, ``ActivationPublisher``
-    publish activations from an inference service, see `latentwatch.producers`;
+    Publish activations from an inference service; see `latentwatch.producers`.
 ``Baseline``, ``Monitor``
-    fit and test in a notebook, see `latentwatch.detector` (extra ``detector``).
+    Fit and test in a notebook; see `latentwatch.detector` (extra ``detector``).
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""``latentwatch baseline``: fit one, show what it promises, and compare two."""
+"""``latentwatch baseline``: fit, show, compare and sign baselines."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["baseline", "fit_with_progress", "load_npz", "read_arrays"]
 
 ACCEPTABLE = ("poisoned", "drift", "duplicates")
-"""Findings that may be overruled; a fit on too few rows of a class fails in any case."""
+"""Findings that --accept overrules. Too few rows of a class always fail."""
 
 ROWS_SHOWN = 10
 
 
 class _Findings(click.ParamType):
-    """Names of findings, with commas between."""
+    """Names of findings, separated by commas."""
 
     name = "findings"
 
@@ -69,25 +69,49 @@ def fit_with_progress(
 
 @baseline.command()
 @click.argument("source")
-@click.option("--model", help="Name of the model; a recording of one model needs none.")
-@click.option("--model-version", "version", help="Version of the model; likewise.")
-@click.option("--since", "since_ns", type=EventTime(), help="Recorded event times from then on.")
-@click.option("--until", "until_ns", type=EventTime(), help="Recorded event times before then.")
+@click.option("--model", help="Name of the model; optional for a recording of one model.")
+@click.option(
+    "--model-version",
+    "version",
+    help="Version of the model; optional for a recording of one version.",
+)
+@click.option(
+    "--since",
+    "since_ns",
+    type=EventTime(),
+    help="Event times at or after this time, UTC; recordings only.",
+)
+@click.option(
+    "--until",
+    "until_ns",
+    type=EventTime(),
+    help="Event times before this time, UTC; recordings only.",
+)
 @click.option(
     "--baselines",
     default="./baselines",
     show_default=True,
     help="Folder or fsspec URL; the file is <model>/<version>.safetensors in it.",
 )
-@click.option("--layers", help="Layers to use, with commas between; all by default.")
-@click.option("--classes", type=int, help="Classes of the model; by default as many as are seen.")
-@click.option("--longest-window", type=int, default=512, show_default=True, help="In requests.")
+@click.option("--layers", help="Layers to use, separated by commas; all by default.")
+@click.option(
+    "--classes",
+    type=int,
+    help="Number of classes of the model; by default the number found in the rows.",
+)
+@click.option(
+    "--longest-window",
+    type=int,
+    default=512,
+    show_default=True,
+    help="Longest window, in requests.",
+)
 @click.option(
     "--simulated-requests",
     type=click.IntRange(1_000),
     default=1_600_000,
     show_default=True,
-    help="Clean requests to simulate; run lengths of up to a hundred times as many can be had.",
+    help="Clean requests to simulate. Run lengths may be up to a hundred times this number.",
 )
 @click.option("--drop-constant", is_flag=True, help="Leave out features that never vary.")
 @click.option("--pool-rare-classes", is_flag=True, help="Let rare classes share one mean.")
@@ -96,17 +120,17 @@ def fit_with_progress(
     "accepted",
     type=_Findings(),
     default=(),
-    help="Go on in spite of these findings: poisoned, drift, duplicates, with commas between. "
-    "Poisoned rows are then fitted on; repeats are left out all the same.",
+    help="Fit despite these findings: poisoned, drift, duplicates, separated by commas. Poisoned "
+    "rows are then included; repeated rows are still removed.",
 )
 @click.option(
     "--findings",
     "findings_file",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write what screening found, with all rows concerned, to a JSON file.",
+    help="Write the findings of the screening, with all affected rows, to a JSON file.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--force", is_flag=True, help="Replace a baseline that is there already.")
+@click.option("--force", is_flag=True, help="Replace an existing baseline.")
 def fit(
     source: str,
     model: str | None,
@@ -121,14 +145,15 @@ def fit(
     pool_rare_classes: bool,
     **options: Any,
 ) -> None:
-    """Fit a baseline on SOURCE: arrays of the validation phase, or a recording of trusted traffic.
+    """Fit a baseline on arrays or on a recording.
 
-    Arrays are an npz file with one array [N, d] a layer, the earliest layer first, named <layer>
-    or baseline.<layer>, and the predicted classes [N], named predicted or baseline.predicted.
-    A recording is the folder or URL that `latentwatch record` wrote to.
+    SOURCE is an npz file of the validation phase or a recording of trusted traffic. The file has
+    one array [N, d] per layer, earliest layer first, named <layer> or baseline.<layer>, and the
+    predicted classes [N], named predicted or baseline.predicted. A recording is the folder or URL
+    that `latentwatch record` wrote to.
 
-    The rows are screened first (docs/baselines.md): too few of them, exact repeats, drift within
-    the period, and rows that look poisoned are warned of, or refused.
+    The rows are screened first (docs/baselines.md). Too few rows, exact repeats, drift within the
+    period, and rows that look poisoned cause a warning or are refused.
     """
     wanted = tuple(layers.split(",")) if layers else ()
     rows = open_source(source, Part(model, version, since_ns, until_ns, wanted))
@@ -150,14 +175,14 @@ def fit(
 
 
 def _free_url(baselines: str, rows: Source, force: bool) -> str:
-    """Where the artefact goes; fails where one is already."""
+    """URL of the new artefact; fails if one exists there."""
     from latentwatch.detector.artefact import filesystem_of
     from latentwatch.stream.service.baselines import baseline_url
 
     url = baseline_url(baselines, rows.model, rows.version)
     filesystem, path = filesystem_of(url)
     if filesystem.exists(path) and not force:
-        raise click.ClickException(f"{url} is there already; --force replaces it")
+        raise click.ClickException(f"{url} already exists; --force replaces it")
     return url
 
 
@@ -169,7 +194,7 @@ def _screened(
     pool_rare_classes: bool,
     options: dict[str, Any],
 ) -> Source:
-    """The rows without repeats, once nothing stands in the way of a fit on them."""
+    """The rows without repeats, after screening; fails if a finding forbids the fit."""
     import numpy as np
 
     from latentwatch.detector import screen
@@ -179,7 +204,7 @@ def _screened(
             rows.activations,
             rows.predicted,
             rows.event_time_ns,
-            # the fit draws from the seed itself
+            # the fit uses the seed itself
             rng=np.random.default_rng([options["seed"], 1]),
             classes=options["classes"],
             drop_constant=options["drop_constant"],
@@ -187,12 +212,12 @@ def _screened(
         )
     if findings_file is not None:
         _write_findings(findings_file, rows, screening)
-    _tell(rows, screening, accepted)
+    _print_findings(rows, screening, accepted)
     return rows if len(screening.kept) == len(rows.predicted) else rows.take(screening.kept)
 
 
-def _tell(rows: Source, screening: Screening, accepted: frozenset[str]) -> None:
-    """Print the findings; fail if any that was not accepted stands in the way."""
+def _print_findings(rows: Source, screening: Screening, accepted: frozenset[str]) -> None:
+    """Print the findings; fail if one that was not accepted forbids the fit."""
     for finding in screening.findings:
         refused = finding.severity == "refuse" and finding.kind not in accepted
         click.echo(f"{'refused' if refused else 'warning'}: {finding.sentence}")
@@ -204,11 +229,11 @@ def _tell(rows: Source, screening: Screening, accepted: frozenset[str]) -> None:
     if not kinds:
         return
     overruled = ",".join([*sorted(accepted), *(kind for kind in kinds if kind in ACCEPTABLE)])
-    advice = f"; --accept {overruled} goes on all the same" if "rows" not in kinds else ""
+    advice = f"; --accept {overruled} fits all the same" if "rows" not in kinds else ""
     reasons = "; ".join(f.sentence for f in screening.refusals(accepted)[:1])
     others = len(screening.refusals(accepted)) - 1
     raise click.ClickException(
-        f"no baseline was fitted, for {reasons}" + (f" ({others} more)" if others else "") + advice
+        f"no baseline was fitted: {reasons}" + (f" ({others} more)" if others else "") + advice
     )
 
 
@@ -234,7 +259,10 @@ def _write_findings(path: Path, rows: Source, screening: Screening) -> None:
 @baseline.command()
 @click.argument("url")
 def show(url: str) -> None:
-    """Show what the baseline at URL was fitted on, and what it promises."""
+    """Show what a baseline was fitted on and its run lengths.
+
+    URL is the path or fsspec URL of the baseline.
+    """
     from latentwatch.detector import Baseline
 
     describe(Baseline.load(url), Console())
@@ -243,9 +271,9 @@ def show(url: str) -> None:
 @baseline.command()
 @click.argument("first")
 @click.argument("second")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
 def diff(first: str, second: str, as_json: bool) -> None:
-    """Show what differs between two baselines, FIRST and SECOND, and what it means."""
+    """Compare two baselines and say what the difference means."""
     import orjson
 
     from latentwatch.detector import Baseline, compare_baselines

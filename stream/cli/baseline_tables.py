@@ -1,4 +1,4 @@
-"""Tables of ``latentwatch baseline``: the promise of one, and the difference of two."""
+"""Tables of ``latentwatch baseline``: what one baseline promises, and how two differ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES_SHOWN = 10
 
 
 def describe(fitted: Baseline, console: Console) -> None:
-    """Print the promise of a baseline."""
+    """Print what a baseline was fitted on, its run lengths and its power."""
     facts = Table(show_header=False, title=f"baseline of {fitted.model}/{fitted.version}")
     facts.add_column()
     facts.add_column(overflow="fold")
@@ -47,8 +47,8 @@ def describe(fitted: Baseline, console: Console) -> None:
 
 
 def _smallest_shares(fitted: Baseline) -> Table:
-    """What share of atypical requests windows see, at each average run length."""
-    table = Table(title="smallest share of atypical requests that 9 of 10 windows see")
+    """Smallest share of atypical requests that windows detect, at each average run length."""
+    table = Table(title="smallest share of atypical requests that 9 of 10 windows detect")
     table.add_column("window", justify="right")
     calibration = fitted.calibration
     lengths = [length for length in RUN_LENGTHS if length <= calibration.run_lengths.longest]
@@ -62,7 +62,7 @@ def _smallest_shares(fitted: Baseline) -> Table:
 
 
 def _power(fitted: Baseline) -> Table:
-    """How many windows see each share of atypical requests, at the usual run length."""
+    """Share of windows that detect each share of atypical requests, at the usual run length."""
     from latentwatch.detector.calibration import REFERENCE_SHARES
     from latentwatch.detector.simulation import REFERENCE_LEVEL
 
@@ -74,12 +74,12 @@ def _power(fitted: Baseline) -> Table:
     for rows in sorted(fitted.calibration.reference_scores):
         power = fitted.calibration.power(rows, threshold)
         table.add_row(str(rows), *(f"{value:.2f}" for value in power))
-    table.caption = f"atypical: as one clean request in {1 / REFERENCE_LEVEL:.0f}"
+    table.caption = f"atypical: as unusual as one clean request in {1 / REFERENCE_LEVEL:.0f}"
     return table
 
 
 def difference_tables(found: Difference) -> Iterator[Table]:
-    """What differs, the settings first; what both share is said in one line."""
+    """Tables of what differs, the settings first; what is alike is one line."""
     yield _facts(found)
     yield _thresholds(found)
     if found.shares:
@@ -116,7 +116,7 @@ def _class_shares(found: Difference) -> Table:
         table.add_column(name, justify="right")
     for number in most:
         table.add_row(str(number), *(f"{share:.1%}" for share in found.shares[number]))
-    table.caption = f"{sum(changes.values()) / 2:.1%} of the rows would have to change their class"
+    table.caption = f"{sum(changes.values()) / 2:.1%} of the rows would have to change class"
     return table
 
 

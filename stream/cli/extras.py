@@ -30,6 +30,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "jinja2": ("record", "chaos"),
     "matplotlib": ("record", "demo"),
     "opentelemetry": ("traces",),
+    "platformdirs": ("demo", "chaos"),
     "prometheus_client": ("metrics", "dashboard"),
     "psutil": ("demo",),
     "pyarrow": ("record",),

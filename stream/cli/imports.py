@@ -1,4 +1,4 @@
-"""``latentwatch import`` and ``latentwatch export``: from and to the forms of other systems."""
+"""``latentwatch import`` and ``latentwatch export``: read and write formats of other systems."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _source = click.argument("source", type=click.Path(exists=True, path_type=Path))
 
 
 def _target_options(command: Command) -> Command:
-    """Where the recording goes, and whose it is."""
+    """Where the recording goes, and which model it belongs to."""
     for option in reversed(
         [
             click.option("--out", required=True, help="Folder or fsspec URL of the recording."),
-            click.option("--model", required=True, help="Name of the model, as its baseline has."),
+            click.option("--model", required=True, help="Name of the model, as in its baseline."),
             click.option("--model-version", "version", required=True, help="Version of the model."),
-            click.option("--force", is_flag=True, help="Replace a recording that is there."),
+            click.option("--force", is_flag=True, help="Replace an existing recording."),
             click.option(
                 "--channels-last",
                 is_flag=True,
-                help="Layers of more than two axes are [n, height, width, channels].",
+                help="Layers with more than two axes are [n, height, width, channels].",
             ),
         ]
     ):
@@ -46,7 +46,7 @@ def _target_options(command: Command) -> Command:
 
 
 def _output_options(command: Command) -> Command:
-    """Where layers and predictions stand in a response."""
+    """Where layers and predictions are found in a response."""
     for option in reversed(
         [
             click.option(
@@ -55,9 +55,9 @@ def _output_options(command: Command) -> Command:
                 multiple=True,
                 required=True,
                 metavar="NAME[=KEY]",
-                help="A layer and where it stands in the response; once for each, the earliest "
-                "layer first. KEY is an output's name, JSON members with dots between, or CSV "
-                "columns such as 1:65; by default NAME.",
+                help="A layer and its place in the response; repeat it for each layer, earliest "
+                "first. KEY is an output's name, JSON members separated by dots, or CSV columns "
+                "such as 1:65; by default NAME.",
             ),
             click.option(
                 "--predicted",
@@ -73,20 +73,26 @@ def _output_options(command: Command) -> Command:
 
 @click.group("import", cls=Group)
 def import_group() -> None:
-    """Make recordings of what other systems captured (docs/import.md)."""
+    """Convert captures of other systems to recordings."""
 
 
 @import_group.command()
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @_target_options
-@click.option("--predicted", required=True, help="Tensor of the classes, or of all scores.")
-@click.option("--include-regex", default="", help="Tensors to take as layers; all by default.")
+@click.option(
+    "--predicted", required=True, help="Tensor of the predicted classes, or of all scores."
+)
+@click.option(
+    "--include-regex",
+    default="",
+    help="Regular expression of the tensors to use as layers; all by default.",
+)
 @click.option(
     "--start",
     "start_ns",
     type=EventTime(),
     required=True,
-    help="When step 0 was, such as 2026-01-05T10:00:00Z.",
+    help="Time of step 0, such as 2026-01-05T10:00:00Z.",
 )
 @click.option(
     "--step-seconds",
@@ -105,7 +111,10 @@ def debugger(
     channels_last: bool,
     **target: Any,
 ) -> None:
-    """Import a folder of SageMaker Debugger tensors, SOURCE, exported to npz by step."""
+    """Import tensors of SageMaker Debugger.
+
+    SOURCE is a folder of tensors, exported to one npz file per step. See docs/import.md.
+    """
     from latentwatch.stream.importers import Clock, Summary, read_debugger
 
     clock = Clock(start_ns, round(step_seconds * 10**9))
@@ -141,7 +150,10 @@ def data_capture(
     request_id: Any,
     **target: Any,
 ) -> None:
-    """Import SageMaker data capture: SOURCE is a JSONL file, or the folder of a variant."""
+    """Import data captured by a SageMaker endpoint.
+
+    SOURCE is a JSONL file, or the folder of a variant. See docs/import.md.
+    """
     from latentwatch.stream.importers import Summary, read_data_capture
 
     summary = Summary()
@@ -153,13 +165,13 @@ def data_capture(
 @_source
 @_target_options
 @_output_options
-@click.option("--service", help="inferenceservicename of the events to take.")
+@click.option("--service", help="Import only events with this inferenceservicename.")
 @click.option(
     "--component",
     type=click.Choice(["predictor", "transformer", "explainer"]),
     default="predictor",
     show_default=True,
-    help="Component whose events to take.",
+    help="Import only events of this component.",
 )
 def kserve(
     source: Path,
@@ -171,7 +183,10 @@ def kserve(
     component: str,
     **target: Any,
 ) -> None:
-    """Import CloudEvents of KServe's inference logger: SOURCE is a file or a folder."""
+    """Import CloudEvents of KServe's inference logger.
+
+    SOURCE is a file or a folder. See docs/import.md.
+    """
     from latentwatch.stream.importers import Service, Summary, read_kserve
 
     summary = Summary()
@@ -186,7 +201,9 @@ def _outputs(layers: tuple[str, ...], predicted: str, channels_last: bool) -> Ou
     for layer in layers:
         name, _, key = layer.partition("=")
         if not name or name in keys:
-            raise click.UsageError(f"--layer {layer}: give NAME=KEY, and each name once")
+            raise click.UsageError(
+                f"--layer {layer} is malformed or repeated: give NAME=KEY, and each name once"
+            )
         keys[name] = key or name
     return Outputs(keys, predicted, channels_last)
 
@@ -202,7 +219,7 @@ def _regex(text: str) -> str:
 def _write(events: Any, out: str, summary: Summary, target: dict[str, Any]) -> None:
     from latentwatch.stream.importers import check_target, write_recording
 
-    # before hours of reading
+    # check before hours of reading
     check_target(out, force=target["force"])
     write_recording(events, out, summary=summary, **target)
     click.echo(
@@ -226,7 +243,7 @@ def _skipped_table(summary: Summary) -> Table:
 
 @click.group("export", cls=Group)
 def export_group() -> None:
-    """Write what other systems read (docs/import.md)."""
+    """Write files that other systems read."""
 
 
 @export_group.command()
@@ -236,7 +253,7 @@ def export_group() -> None:
     "hour_ns",
     type=EventTime(),
     required=True,
-    help="Hour to judge, UTC, such as 2026-01-05T10.",
+    help="Hour to test, UTC, such as 2026-01-05T10.",
 )
 @click.option("--baseline", "baseline_url", required=True, help="Path or URL of the baseline.")
 @click.option(
@@ -250,19 +267,19 @@ def export_group() -> None:
     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
     default=0.1,
     show_default=True,
-    help="Share of benign requests tolerated among those listed.",
+    help="Tolerated share of benign requests among those listed.",
 )
 @click.option(
     "--level",
     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
-    # baselines that are fitted with the default settings have p-values below it
+    # baselines fitted with the default settings reach p-values below it
     default=0.002,
     show_default=True,
-    help="How often a clean hour may have layers listed: of 500 clean hours one.",
+    help="Share of clean hours in which a layer may be listed; 0.002 is one hour in 500.",
 )
-@click.option("--model", help="Model, where the recording has several.")
-@click.option("--model-version", "version", help="Version, where the recording has several.")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--model", help="Model, if the recording holds several.")
+@click.option("--model-version", "version", help="Version, if the recording holds several.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def violations(
     url: str,
     hour_ns: int,
@@ -274,7 +291,10 @@ def violations(
     version: str | None,
     force: bool,
 ) -> None:
-    """Write an hour of the recording at URL as constraint_violations.json."""
+    """Write one hour as constraint_violations.json.
+
+    URL is a recording; the format is that of SageMaker Model Monitor. See docs/import.md.
+    """
     from latentwatch.detector import Baseline
     from latentwatch.stream.core.times import HOUR_NS
     from latentwatch.stream.importers import judge_hour, violations_of
@@ -282,9 +302,11 @@ def violations(
 
     hour, rest = divmod(hour_ns, HOUR_NS)
     if rest:
-        raise click.UsageError("--hour: give the start of an hour, such as 2026-01-05T10")
+        raise click.UsageError(
+            "--hour is not the start of an hour: write for example 2026-01-05T10"
+        )
     if out.exists() and not force:
-        raise click.ClickException(f"{out} is there already; --force replaces it")
+        raise click.ClickException(f"{out} already exists; --force replaces it")
     recording = Recording(url).select(model=model, version=version)
     baseline = Baseline.load(baseline_url)
     with Progress(console=Console(stderr=True), transient=True) as bars:
@@ -298,11 +320,11 @@ def violations(
         )
     found = violations_of(verdict, level=level)
     _write_whole(out, found)
-    _tell(verdict, len(found["violations"]), out)
+    _print_verdict(verdict, len(found["violations"]), out)
 
 
 def _write_whole(out: Path, found: dict[str, Any]) -> None:
-    """Write the file at once: whoever waits for it never reads a half."""
+    """Write the file under another name and rename it, so nobody reads half of it."""
     import orjson
 
     unfinished = out.with_name(f"{out.name}.unfinished")
@@ -310,14 +332,17 @@ def _write_whole(out: Path, found: dict[str, Any]) -> None:
     os.replace(unfinished, out)
 
 
-def _tell(verdict: HourVerdict, listed: int, out: Path) -> None:
+def _print_verdict(verdict: HourVerdict, listed: int, out: Path) -> None:
     count = len(verdict.flagged.requests)
     click.echo(
         f"{verdict.sketch.rows:,} requests, {verdict.sketch.judged:,} of them distinct: "
         f"{listed - count} layers and {count:,} requests in {out}"
     )
     if verdict.decision is None:
-        click.echo("too few requests for a decision on the hour: no layer can be listed", err=True)
+        click.echo(
+            "there are too few requests for a decision on the hour: no layer can be listed",
+            err=True,
+        )
     if verdict.refused:
         click.echo(
             f"{verdict.refused:,} requests were left out, as a worker refuses them: "

@@ -1,7 +1,9 @@
-"""``latentwatch layers`` and ``inspect``: which layers see attacks, and what an alert saw."""
+"""``latentwatch layers``, ``inspect`` and ``traces``: investigate attacks and alerts."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from latentwatch.stream.recording import Recording
     from latentwatch.stream.settings import Settings
 
-__all__ = ["inspect", "layers"]
+__all__ = ["inspect", "layers", "traces"]
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -37,18 +39,22 @@ def _seed(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(0),
         default=0,
         show_default=True,
-        help="Everything random follows from it.",
+        help="Seed of everything random.",
     )(command)
 
 
 @click.command()
 @click.argument("clean")
 @click.argument("attack")
-@click.option("--out", type=_FILE, default="layers.png", show_default=True, help="The picture.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
-@click.option("--model", help="Model, where a recording holds several.")
-@click.option("--model-version", "version", help="Its version.")
-@click.option("--layers", "regex", default="", help="Only layers whose names this is found in.")
+@click.option(
+    "--out", type=_FILE, default="layers.png", show_default=True, help="File for the chart."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@click.option("--model", help="Model, if a recording holds several.")
+@click.option("--model-version", "version", help="Version, if a recording holds several.")
+@click.option(
+    "--layers", "regex", default="", help="Regular expression: use only layers whose names match."
+)
 @_seed
 def layers(
     clean: str,
@@ -60,10 +66,11 @@ def layers(
     regex: str,
     seed: int,
 ) -> None:
-    """Rank layers by how well they tell ATTACK from CLEAN, two recordings.
+    """Rank layers by how well they separate attacks.
 
-    The earlier half of CLEAN is the baseline; its later half shows how calm a layer stays, and
-    ATTACK how well it sees. Both are paths or fsspec URLs of recordings.
+    CLEAN and ATTACK are recordings, paths or fsspec URLs. The earlier half of CLEAN is the
+    baseline. Its later half shows how often a layer raises false alarms, and ATTACK how often it
+    detects the attack.
     """
     need("record")
     use_one_thread()
@@ -95,20 +102,20 @@ def _of_one_model(url: str, model: str | None, version: str | None) -> Recording
 
 
 def _common_layers(clean: Recording, attack: Recording, regex: str) -> dict[str, int]:
-    """Layers of both recordings, in the order of depth."""
+    """Layers that both recordings have, in order of depth."""
     import re
 
     try:
         re.compile(regex)
     except re.error as error:
-        raise click.BadParameter(f"{regex!r} is no regular expression: {error}") from error
+        raise click.BadParameter(f"{regex!r} is not a regular expression: {error}") from error
     other = attack.layers(regex)
     common = {n: w for n, w in clean.layers(regex).items() if other.get(n) == w}
     if not common:
         raise click.ClickException(
             f"{clean.url} has layers {', '.join(clean.layers()) or 'none'}, {attack.url} has "
-            f"{', '.join(attack.layers()) or 'none'}: none is in both with the same width"
-            + (f" and fits {regex!r}" if regex else "")
+            f"{', '.join(attack.layers()) or 'none'}: they share no layer of the same width"
+            + (f" that matches {regex!r}" if regex else "")
             + "; choose recordings of one model"
         )
     return common
@@ -129,12 +136,12 @@ def _tell_layers(found: Separation, as_json: bool) -> None:
     console = Console()
     console.print(_layer_table(found))
     if found.constant:
-        console.print(f"left out, for they never vary: {', '.join(found.constant)}")
+        console.print(f"skipped because they never vary: {', '.join(found.constant)}")
     click.echo(_capture_sentence(capture, found))
 
 
 def _layer_table(found: Separation) -> Table:
-    table = Table(title="layers, the one that separates best first")
+    table = Table(title="layers, best separation first")
     table.add_column("layer")
     for name in ("depth", "width", "AUROC of requests", "median score", "attack seen", "drift"):
         table.add_column(name, justify="right")
@@ -149,8 +156,8 @@ def _layer_table(found: Separation) -> Table:
             f"{report.drift:.1%}",
         )
     table.caption = (
-        "score and shares: windows of 64 requests with p at most 0.01; drift: the same of the "
-        "clean recording's later half, about 1 % where nothing changes"
+        "score and shares: windows of 64 requests with p at most 0.01; drift: the same for the "
+        "later half of the clean recording, about 1 % if nothing changes"
     )
     return table
 
@@ -162,26 +169,26 @@ def _capture_sentence(capture: list[str], found: Separation) -> str:
     deep = found.layers[0]
     if deep.power < 0.5:
         return (
-            "No layer sees this attack in half of its windows: capture others, or look at longer "
-            "windows with `latentwatch evaluate`."
+            "No layer detects this attack in half of its windows: capture other layers, or try "
+            "longer windows with `latentwatch evaluate`."
         )
     return (
-        f"Capture {', '.join(capture)}: the earliest of them tells drift from attacks, the deeper "
-        f'ones see the attack. As a regular expression: "^({regex})$"'
+        f"Capture {', '.join(capture)}: the earliest layer separates drift from attacks, the "
+        f'deeper ones detect the attack. As a regular expression: "^({regex})$"'
     )
 
 
 @click.command()
 @click.argument("alert_id")
-@click.option("--out", type=_FOLDER, required=True, help="Folder of report.html and its pictures.")
-@click.option("--recording", help="Read the requests from this recording, not from Kafka.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder for report.html and its pictures.")
+@click.option("--recording", help="Read the requests from this recording instead of Kafka.")
 @click.option(
     "--alerts",
     "alerts_file",
     type=_THERE,
-    help="Read the alert from this file of JSON lines, as an offline replay writes it.",
+    help="Read the alert from this JSON Lines file, as an offline replay writes it.",
 )
-@click.option("--baselines", help="Folder of the baselines, in place of the settings' one.")
+@click.option("--baselines", help="Folder of the baselines, instead of the one in the settings.")
 @click.option(
     "--baseline-rows",
     help="Rows for the map: an npz file, as for `baseline fit`, or a recording.",
@@ -189,14 +196,15 @@ def _capture_sentence(capture: list[str], found: Separation) -> str:
 @click.option(
     "--inputs",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Show pictures that input references name below this folder.",
+    help="Show pictures from this folder that input references name.",
 )
 @click.option(
     "--fetch-inputs",
     is_flag=True,
-    help="Follow references to web servers and object stores too; producers choose them.",
+    help="Also follow references to web servers and object stores; producers choose those "
+    "addresses.",
 )
-@click.option("--force", is_flag=True, help="Replace a report that is there already.")
+@click.option("--force", is_flag=True, help="Replace an existing report.")
 @_seed
 @settings_option
 def inspect(
@@ -212,11 +220,12 @@ def inspect(
     seed: int,
     settings_file: Path | None,
 ) -> None:
-    """Write a report on the alert ALERT_ID, whose beginning is enough.
+    """Write a report on an alert.
 
-    The alert and exactly the requests of its window are read back from Kafka, or from a recording,
-    and judged again: the report says whether T and E are the alert's. Of a client who seems to copy
-    the model it shows the queries, and how the evidence grew.
+    ALERT_ID is the id of the alert, or the beginning of it. The alert and exactly the requests of
+    its window are read from Kafka, or from a recording, and tested again: the report says whether T
+    and E are reproduced. For a model-extraction alert it shows the client's queries and how the
+    evidence grew.
     """
     need("record")
     use_one_thread()
@@ -233,7 +242,7 @@ def inspect(
     with console.status("reading the alert") as status:
         alert = _alert(alert_id, alerts_file, settings)
         baseline = _baseline(alert, settings)
-        status.update("reading its requests and judging them again")
+        status.update("reading its requests and testing them again")
         source = _source(alert, recording, settings)
         report = _report(
             alert,
@@ -284,7 +293,7 @@ def _source(alert: AnyAlert, recording: str | None, settings: Settings) -> Messa
 
 
 def _baseline(alert: AnyAlert, settings: Settings) -> Baseline:
-    """The very baseline that judged the alert's window."""
+    """The baseline that the alert was raised with, checked by its SHA-256."""
     from latentwatch.detector import Baseline
     from latentwatch.stream.service.baselines import baseline_url
 
@@ -293,12 +302,12 @@ def _baseline(alert: AnyAlert, settings: Settings) -> Baseline:
         baseline = Baseline.load(url)
     except FileNotFoundError as error:
         raise click.ClickException(
-            f"there is no baseline {url}: name the folder that the worker had with --baselines"
+            f"there is no baseline {url}: give the worker's folder of baselines with --baselines"
         ) from error
     if baseline.sha256 != alert.baseline_sha256:
         raise click.ClickException(
-            f"{url} is baseline {baseline.sha256[:12]}, and the alert was raised with "
-            f"{alert.baseline_sha256[:12]}: name the folder that has that one with --baselines"
+            f"{url} is baseline {baseline.sha256[:12]}, but the alert was raised with "
+            f"{alert.baseline_sha256[:12]}: give the folder that has this one with --baselines"
         )
     return baseline
 
@@ -314,3 +323,39 @@ def _rows(url: str, baseline: Baseline) -> NDArray[np.float32]:
         activations = {name: recording.array(name) for name in baseline.layer_names}
         predicted = recording.predicted()
     return baseline.rows(activations, predicted)[0]
+
+
+@click.command()
+@click.argument("alert")
+@click.option(
+    "--link",
+    metavar="URL",
+    help="Address of a trace in your tracing tool, containing {trace_id}, such as "
+    "http://jaeger:16686/trace/{trace_id}.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_option
+def traces(alert: str, link: str | None, as_json: bool, settings_file: Path | None) -> None:
+    """Print traces of an alert's most suspicious requests.
+
+    ALERT is the id of an alert, or the beginning of it. The traces are those that the service
+    passed to `publish`; they are read from the messages that the alert names. See docs/traces.md.
+    """
+    if link is not None and "{trace_id}" not in link:
+        raise click.UsageError("--link does not contain {trace_id}: write it where the id belongs")
+    from latentwatch.stream.kafka.connection import check_connection
+    from latentwatch.stream.service.traces.lookup import request_traces
+
+    settings = load_settings(settings_file)
+    check_connection(settings)
+    found = asyncio.run(request_traces(settings, alert))
+    if as_json:
+        rows = [one._asdict() | {"trace_id": one.trace_id} for one in found]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for one in found:
+        trace = one.trace_id or "no trace"
+        if link is not None and one.trace_id is not None:
+            trace = link.replace("{trace_id}", one.trace_id)
+        name = "".join(letter if letter.isprintable() else "?" for letter in one.request_id)
+        click.echo(f"{trace:32}  p {one.p_value:<8.3g}  {name}")

@@ -1,7 +1,7 @@
 """The command ``latentwatch``.
 
-A command's module is imported when it is used or listed, and imports what it needs inside the
-command: ``latentwatch --help`` must not wait for torch.
+A command's module is imported when the command is used or listed. It imports what it needs inside
+the command, so that ``latentwatch --help`` does not wait for torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from latentwatch.stream.cli.group import LazyGroup
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "acls": "latentwatch.stream.cli.acls:acls",
+    "acls": "latentwatch.stream.cli.operate:acls",
     "baseline": "latentwatch.stream.cli.baseline:baseline",
     "bench": "latentwatch.lab.bench.command:bench",
     "broker": "latentwatch.lab.brokers.command:broker",
@@ -31,13 +31,17 @@ COMMANDS = {
     "replay": "latentwatch.stream.cli.replay:replay",
     "soak": "latentwatch.lab.soak.command:soak",
     "topics": "latentwatch.stream.cli.operate:topics",
-    "traces": "latentwatch.stream.cli.traces:traces",
+    "traces": "latentwatch.stream.cli.investigate:traces",
     "worker": "latentwatch.stream.cli.operate:worker",
 }
-"""Where each command is; this room imports no other for them."""
+"""Where each command is; no module is imported for this table."""
 
 
-@click.group(cls=LazyGroup, commands_at=COMMANDS)
+@click.group(
+    cls=LazyGroup,
+    commands_at=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="latentwatch")
 def main() -> None:
     """Is somebody attacking our model right now, and with which requests?"""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import structlog
 
 if TYPE_CHECKING:
     from latentwatch.stream.settings import Settings
@@ -25,38 +26,64 @@ settings_option = click.option(
 )
 
 
-def load_settings(settings_file: Path | None, **values: Any) -> Settings:
-    """Settings from a file, the environment, and options that were given."""
+def load_settings(settings_file: Path | None, *, logs: bool = False, **values: Any) -> Settings:
+    """Settings from a file, the environment, and the given options.
+
+    Misspelt environment variables cause a warning: on standard error, or with `logs` in the log,
+    which is then configured as the settings say.
+    """
     from latentwatch.stream.settings import Settings
 
     given = {name: value for name, value in values.items() if value is not None}
     if settings_file is not None:
         given["settings_file"] = settings_file
-    return Settings(**given)
+    settings = Settings(**given)
+    if logs:
+        from latentwatch.stream.settings.logs import configure_logs
+
+        configure_logs(settings)
+    _warn_of_unknown_variables(logs=logs)
+    return settings
+
+
+def _warn_of_unknown_variables(*, logs: bool) -> None:
+    from latentwatch.stream.settings import Settings
+    from latentwatch.stream.settings.sources import nearest_variable, unknown_variables
+
+    known = Settings.model_fields
+    for name in unknown_variables(known):
+        nearest = nearest_variable(name, known)
+        if logs:
+            structlog.get_logger("latentwatch.settings").warning(
+                "unknown environment variable ignored", variable=name, did_you_mean=nearest
+            )
+        else:
+            hint = f": did you mean {nearest}?" if nearest else ": see docs/settings.md"
+            click.echo(f"warning: {name} is not a setting and is ignored{hint}", err=True)
 
 
 def use_one_thread() -> None:
-    """As a worker does: small products gain nothing by threads, and give the same bits.
+    """Let numpy use one thread, as a worker does, so that sums have the same bits.
 
-    To be called before numpy is imported.
+    Threads would not speed up products this small. Call it before numpy is imported.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class EventTime(click.ParamType):
-    """A time, RFC 3339 or as much of it as is meant, in nanoseconds since 1970; UTC by default."""
+    """A time in RFC 3339 or a prefix of it, as nanoseconds since 1970; UTC by default."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse; an hour may stand alone, as in 2026-01-05T10."""
+        """Parse; minutes may be omitted, as in 2026-01-05T10."""
         if isinstance(value, int):
             return value
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-01-05, 2026-01-05T10 or RFC 3339")
+            self.fail(f"{value!r} is not a time: write 2026-01-05, 2026-01-05T10 or RFC 3339")
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         since = moment - datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,13 +95,16 @@ def part_options(command: Command) -> Command:
     """Options that select a part of a recording: ``model, version, since_ns, until_ns``."""
     for option in reversed(
         (
-            click.option("--model", help="Of this model alone."),
-            click.option("--model-version", "version", help="Of this version alone."),
+            click.option("--model", help="Only this model."),
+            click.option("--model-version", "version", help="Only this version."),
             click.option(
-                "--since", "since_ns", type=EventTime(), help="Event times from then on, UTC."
+                "--since",
+                "since_ns",
+                type=EventTime(),
+                help="Event times at or after this time, UTC.",
             ),
             click.option(
-                "--until", "until_ns", type=EventTime(), help="Event times before then, UTC."
+                "--until", "until_ns", type=EventTime(), help="Event times before this time, UTC."
             ),
         )
     ):

@@ -1,4 +1,4 @@
-"""``latentwatch record``: the activations topic into Parquet files."""
+"""``latentwatch record``: the activations topic as Parquet files."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ __all__ = ["record"]
     type=click.FloatRange(min=0.001),
     default=64.0,
     show_default=True,
-    help="Write a partition's files when it holds so much; bounds the memory.",
+    help="Write a partition's files when this much is pending; bounds the memory.",
 )
 @click.option(
     "--rotate-seconds",
     type=click.FloatRange(min=0.1),
     default=300.0,
     show_default=True,
-    help="Write a partition's files when its oldest message has waited so long.",
+    help="Write a partition's files when its oldest message has waited this long.",
 )
 @click.option(
     "--partitions",
-    help="Partitions to record, with commas between; all by default. Recorders of one folder "
-    "must share none.",
+    help="Partitions to record, separated by commas; all by default. Recorders that write to one "
+    "folder must not share any.",
 )
-@click.option("--until-end", is_flag=True, help="Stop when all that is there now is recorded.")
+@click.option(
+    "--until-end", is_flag=True, help="Stop when everything present at the start is recorded."
+)
 @settings_option
 def record(
     url: str,
@@ -49,20 +51,18 @@ def record(
     until_end: bool,
     settings_file: Path | None,
 ) -> None:
-    """Record the activations topic into Parquet files, from where the files end.
+    """Record the activations topic into Parquet files.
 
-    One folder a model, version and hour; a file appears when it is complete, and says which
-    offsets it holds, so that a recorder that was killed goes on without loss or repetition.
-    Ctrl-C and SIGTERM write what is pending.
+    There is one folder per model, version and hour. A file appears when it is complete and names
+    the offsets it holds, so a recorder that was killed resumes without loss or repetition. Ctrl-C
+    and SIGTERM write what is pending.
     """
     from latentwatch.stream.kafka.connection import check_connection
     from latentwatch.stream.recording.files import RecordingFiles
     from latentwatch.stream.recording.recorder import Recorder
     from latentwatch.stream.recording.writer import RecordingWriter
-    from latentwatch.stream.settings.logs import configure_logs
 
-    settings = load_settings(settings_file)
-    configure_logs(settings)
+    settings = load_settings(settings_file, logs=True)
     check_connection(settings, "recorder")
     files = RecordingFiles(url)
     writer = RecordingWriter(
@@ -75,13 +75,13 @@ def record(
     click.echo(
         f"recorded {writer.written.rows:,} requests of {recorder.messages:,} messages in "
         f"{writer.written.files:,} files, {writer.written.bytes / 1e6:,.1f} MB"
-        + (f"; passed over messages: {skipped}" if skipped else "")
+        + (f"; skipped messages: {skipped}" if skipped else "")
     )
 
 
 def _partition(text: str) -> int:
     if not text.strip().isdecimal():
-        raise click.UsageError(f"--partitions: {text!r} is no number; write for example 0,1,2")
+        raise click.UsageError(f"--partitions: {text!r} is not a number: write for example 0,1,2")
     return int(text)
 
 
@@ -97,6 +97,6 @@ async def _run(settings: Settings, recorder: Recorder, until_end: bool) -> None:
         await recorder.run(stop, until_end=until_end)
     except KafkaError as error:
         raise BrokerError(
-            f"the broker at {settings.bootstrap_servers} failed ({error!r}): what had come is "
-            "recorded; start again to go on from there"
+            f"the broker at {settings.bootstrap_servers} failed ({error!r}): everything "
+            "received is recorded; start the command again to resume"
         ) from error

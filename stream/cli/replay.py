@@ -1,4 +1,4 @@
-"""``latentwatch replay``: recorded traffic again, through Kafka or without it."""
+"""``latentwatch replay``: recorded traffic again, with or without Kafka."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MOST_LAG = 2_000
 
 
 class _Speed(click.ParamType):
-    """``max``, or how many times faster than it was."""
+    """``max``, or a factor on the original pace."""
 
     name = "number|max"
 
@@ -58,42 +58,46 @@ class _Speed(click.ParamType):
 @click.command()
 @click.argument("url")
 @part_options
-@click.option("--request-id", "request_ids", multiple=True, help="This request; may be repeated.")
+@click.option(
+    "--request-id", "request_ids", multiple=True, help="Only this request; may be repeated."
+)
 @click.option(
     "--speed",
     type=_Speed(),
     default="1",
     show_default=True,
-    help="1 is the original pace, 60 an hour a minute, max as fast as the worker gets on.",
+    help="1 is the original pace, 60 replays an hour per minute, max is as fast as the worker.",
 )
 @click.option(
     "--most-lag",
     type=click.IntRange(0),
     default=MOST_LAG,
     show_default=True,
-    help="At speed max: messages that the worker may be behind; 0 for no limit.",
+    help="At speed max: largest lag of the worker, in messages; 0 for no limit.",
 )
 @click.option(
     "--end-marker/--no-end-marker",
     default=True,
     show_default=True,
-    help="Let the worker close the last hours at once.",
+    help="Let the worker close the last hours immediately.",
 )
-@click.option("--topic-prefix", help="Instead of that of the settings: keeps live topics clean.")
-@click.option("--offline", is_flag=True, help="Decide here, without a broker.")
+@click.option(
+    "--topic-prefix", help="Prefix instead of the one in the settings; keeps live topics clean."
+)
+@click.option("--offline", is_flag=True, help="Decide in this process, without a broker.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Offline: folder for alerts.jsonl, detection-rates.jsonl and flagged-requests.jsonl.",
 )
-@click.option("--force", is_flag=True, help="Replace such files that are there already.")
-@click.option("--json", "as_json", is_flag=True, help="Offline: print JSON alone.")
-@click.option("--average-run-length", type=click.IntRange(256), help="Offline: try another one.")
-@click.option("--baseline", "baseline_url", help="Offline: try this artefact.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@click.option("--json", "as_json", is_flag=True, help="Offline: print only JSON.")
 @click.option(
-    "--fit-on", help="Offline: fit a baseline on this npz file or recording, and try that."
+    "--average-run-length", type=click.IntRange(256), help="Offline: try another run length."
 )
-@click.option("--layers", help="Offline, with --fit-on: layers to use, with commas between.")
+@click.option("--baseline", "baseline_url", help="Offline: try this baseline, a path or URL.")
+@click.option("--fit-on", help="Offline: fit a baseline on this npz file or recording, and try it.")
+@click.option("--layers", help="Offline, with --fit-on: layers to use, separated by commas.")
 @settings_option
 def replay(
     url: str,
@@ -104,11 +108,11 @@ def replay(
     settings_file: Path | None,
     **options: Any,
 ) -> None:
-    """Replay the recording at URL into Kafka, or decide on it here (--offline).
+    """Replay a recording into Kafka, or decide on it offline.
 
-    Keys, ids and event times are those of the recording; partitions as well where the topic has
-    as many. Replay into topics of their own (--topic-prefix and an application_id of its own):
-    among live traffic old hours are late.
+    URL is the recording. Keys, ids and event times are those of the recording, and so are the
+    partitions if the topic has as many. Use separate topics (--topic-prefix) and a separate
+    application_id: among live traffic, old hours would be late.
     """
     use_one_thread()
     from latentwatch.stream.recording import Recording

@@ -17,14 +17,14 @@ _KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "private",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="File of the private key, readable for its owner alone; the public one, for the "
-    "workers, is put beside it: signing.pub.pem for signing.pem.",
+    help="File for the private key, readable only by its owner. The public key, for the workers, "
+    "goes into the same folder: signing.pub.pem for signing.pem.",
 )
 def keygen(private: Path) -> None:
-    """Make a key that baselines are signed with.
+    """Make a pair of keys for signing baselines.
 
     Keep the private key where baselines are fitted, away from workers and from the folder of the
-    baselines. Nothing is ever replaced.
+    baselines. Existing files are never replaced.
     """
     from latentwatch.stream.signing.signatures import key_id, make_key, public_file_of
 
@@ -38,12 +38,12 @@ def keygen(private: Path) -> None:
 @click.option(
     "--key", "private", type=_KEY_FILE, required=True, help="File of the private key, in PEM."
 )
-@click.option("--force", is_flag=True, help="Replace a signature that is there already.")
+@click.option("--force", is_flag=True, help="Replace an existing signature.")
 def sign(url: str, private: Path, force: bool) -> None:
-    """Sign the baseline at URL; the signature lies beside it, with .sig at the end.
+    """Sign a baseline.
 
-    What is signed is shown: look at it with `latentwatch baseline show` before, and sign what you
-    would let a worker use.
+    The signature is written to URL with .sig appended. Look at the baseline with `latentwatch
+    baseline show` first, and sign only what you would let a worker use.
     """
     from latentwatch.detector.artefact import filesystem_of, parse, read
     from latentwatch.stream.signing.signatures import key_id, read_private_key, signature_url
@@ -53,7 +53,7 @@ def sign(url: str, private: Path, force: bool) -> None:
     place = signature_url(url)
     filesystem, path = filesystem_of(place)
     if filesystem.exists(path) and not force:
-        raise click.ClickException(f"{place} is there already; --force replaces it")
+        raise click.ClickException(f"{place} already exists; --force replaces it")
     content = read(url)
     baseline = parse(content, url)
     filesystem.pipe_file(path, sign_bytes(content, key))
@@ -71,10 +71,13 @@ def sign(url: str, private: Path, force: bool) -> None:
     "public",
     type=_KEY_FILE,
     required=True,
-    help="PEM file of the keys that are believed; one of them has to have signed.",
+    help="PEM file of the trusted public keys; one of them must have signed.",
 )
 def verify(url: str, public: Path) -> None:
-    """Check the signature of the baseline at URL, as a worker does; exit 1 if it is not good."""
+    """Check the signature of a baseline, as a worker does.
+
+    The exit code is 1 if the signature of the baseline at URL is missing or not valid.
+    """
     from latentwatch.detector.artefact import parse, read
     from latentwatch.stream.signing.errors import SignatureError
     from latentwatch.stream.signing.signatures import read_public_keys, signature_url, signer

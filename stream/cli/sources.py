@@ -1,4 +1,4 @@
-"""Where the rows of a baseline come from: arrays of the validation phase, or a recording."""
+"""Rows for a baseline, from arrays of the validation phase or from a recording."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Part", "Source", "load_npz", "open_source", "read_arrays"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is asked for: of which model version, which time, and which layers.
+    """The rows that are wanted: which model version, which time, which layers.
 
     Parameters
     ----------
     model, version : str, optional
     since_ns, until_ns : int, optional
-        Event times from the first on, and before the second; nanoseconds since 1970, UTC.
+        Event times at or after the first and before the second; nanoseconds since 1970, UTC.
     layers : tuple of str
-        All, in the order of the source, where it is empty.
+        Empty for all layers, in the order of the source.
     """
 
     model: str | None = None
@@ -42,7 +42,7 @@ class Source:
     activations : dict of layer name to array [N, d]
     predicted : int array [N]
     event_time_ns : int64 [N], optional
-        Only a recording knows the times.
+        Only recordings have times.
     request_ids : list of str, optional
     """
 
@@ -54,7 +54,7 @@ class Source:
     request_ids: list[str] | None = None
 
     def take(self, rows: Any) -> Source:
-        """Some of the rows, by their numbers."""
+        """Select rows by number."""
         return replace(
             self,
             activations={name: array[rows] for name, array in self.activations.items()},
@@ -64,31 +64,29 @@ class Source:
         )
 
     def name_of(self, row: int) -> str:
-        """How people call a row: by its request, or by its number from 0."""
+        """Name of a row in messages: its request id, or its number from 0."""
         return self.request_ids[row] if self.request_ids else f"row {row}"
 
 
 def open_source(source: str, part: Part) -> Source:
-    """Read an npz file, or a recording at a folder or any other URL.
+    """Read an npz file, or a recording in a folder or at a URL.
 
     Raises
     ------
     click.UsageError
-        An npz file without a model and a version, or with a time.
+        The source is an npz file, and model or version is missing or a time is given.
     click.ClickException, RecordingError
-        What is asked for is not there.
+        The source has no such rows or layers.
     """
     return _npz(Path(source), part) if Path(source).is_file() else _recording(source, part)
 
 
 def _npz(path: Path, part: Part) -> Source:
     if part.model is None or part.version is None:
-        raise click.UsageError(
-            f"{path} does not say whose activations it holds: give --model and --model-version"
-        )
+        raise click.UsageError(f"{path} does not name its model: give --model and --model-version")
     if part.since_ns is not None or part.until_ns is not None:
         raise click.UsageError(
-            f"{path} has no times: --since and --until go with a recording alone"
+            f"{path} has no times: use --since and --until only with a recording"
         )
     return Source(part.model, part.version, *read_arrays(path, part.layers))
 
@@ -103,8 +101,8 @@ def _recording(url: str, part: Part) -> Source:
     known = recording.layers()
     if unknown := [name for name in part.layers if name not in known]:
         raise click.ClickException(
-            f"{url} lacks {', '.join(unknown)} in some file; all of its files have "
-            f"{', '.join(known) or 'no layer'}"
+            f"{url} lacks {', '.join(unknown)} in some file: choose among the layers of all files, "
+            f"{', '.join(known) or 'none'}"
         )
     predicted = recording.predicted()
     if not len(predicted):
@@ -130,7 +128,7 @@ def load_npz(path: Path) -> dict[str, Any]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
         raise click.ClickException(
-            f"{path} is no npz file of plain arrays; write one with numpy.savez"
+            f"{path} is not an npz file of plain arrays: write one with numpy.savez"
         ) from error
 
 
@@ -144,7 +142,7 @@ def read_arrays(path: Path, layers: tuple[str, ...]) -> tuple[dict[str, Any], An
     predicted = arrays.pop("predicted", None)
     missing = [name for name in layers if name not in arrays]
     if predicted is None or missing or not arrays:
-        wanted = ", ".join(missing) or "predicted and one array [N, d] a layer"
+        wanted = ", ".join(missing) or "predicted and one array [N, d] per layer"
         raise click.ClickException(
             f"{path} lacks {wanted}; it has {', '.join(arrays) or 'no arrays'}"
         )

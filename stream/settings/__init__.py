@@ -1,4 +1,4 @@
-"""Settings of every program, from the environment and a file, and how they log."""
+"""Settings from the environment and a file, and the configuration of logs."""
 
 from latentwatch.stream.settings.settings import Settings, settings_page, settings_table
 

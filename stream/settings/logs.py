@@ -1,4 +1,4 @@
-"""Logs: structured, on standard error, in the form that the settings choose."""
+"""Structured logs on standard error, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["OnceInAWhile", "configure_logs"]
 OURS = "latentwatch"
 
 QUIET_SECONDS = 10.0
-"""aiokafka tells of every attempt to reach a broker that is away: a hundred lines a second."""
+"""aiokafka logs every attempt to reach a broker that is down: a hundred lines per second."""
 
 MOST_TEMPLATES = 1_000
-"""Kinds of messages that are told apart; they are as many as the libraries have log calls."""
+"""Most kinds of messages to count separately; libraries have fewer log calls than this."""
 
 
 class OnceInAWhile(logging.Filter):
-    """Lets each kind of message of libraries through once in ten seconds, then with their number.
+    """Lets each kind of library message through once in ten seconds, with a count of the others.
 
-    What is of one kind has the same logger, level and template. Our own events all go through.
+    Messages of one kind have the same logger, level and template. Our own events always pass.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        # when each kind was let through, and how many were not since
+        # for each kind: when it last passed, and how many were hidden since
         self._let_through: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is told; it then says how many like it were not."""
+        """Whether the record passes; it then says how many like it were hidden."""
         if record.name.partition(".")[0] == OURS:
             return True
         kind, now = (record.name, record.levelno, str(record.msg)), self._clock()
@@ -53,7 +53,7 @@ class OnceInAWhile(logging.Filter):
 
 
 def configure_logs(settings: Settings) -> None:
-    """Send our events, and those of Faust and aiokafka, through one formatter."""
+    """Format our events and those of Faust and aiokafka alike."""
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -1,14 +1,14 @@
-"""Every setting of the service, checked once, at the edge.
+"""The settings of the service, checked once, when they are read.
 
-Where a value comes from, strongest first:
+Sources of a value, strongest first:
 
 1. an argument in code or on the command line,
 2. the environment variable ``LATENTWATCH_<NAME>``,
-3. ``KAFKA_BOOTSTRAP_SERVERS``, for ``bootstrap_servers`` alone,
+3. ``KAFKA_BOOTSTRAP_SERVERS``, only for ``bootstrap_servers``,
 4. the TOML file named by ``--settings`` or ``LATENTWATCH_SETTINGS_FILE``,
 5. the default.
 
-An empty environment variable counts as not set, so that a compose file may pass all of them on.
+An empty environment variable counts as not set, so a Compose file may pass on all of them.
 """
 
 import os
@@ -45,12 +45,12 @@ PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """The settings of one worker; frozen, with secrets that no ``repr`` shows.
+    """The settings of one worker; frozen, with secrets hidden from ``repr``.
 
     Raises
     ------
     SettingsError
-        If a value is malformed, unknown, or contradicts another one; the message lists all.
+        If a value is malformed, unknown, or contradicts another; the message lists all faults.
 
     Examples
     --------
@@ -67,19 +67,19 @@ class Settings(BaseSettings):
     )
 
     settings_file: Path | None = Field(
-        None, description="TOML file with any of the settings below, by their names."
+        None, description="TOML file with any of the settings below, by name."
     )
 
     # The broker and how to reach it.
     bootstrap_servers: str = Field(
         "localhost:9092",
-        description="Kafka's addresses, `host:port` with commas between. "
-        f"`{KAFKA_SERVERS_VARIABLE}` is accepted as well.",
+        description="Addresses of Kafka, `host:port`, separated by commas. "
+        f"`{KAFKA_SERVERS_VARIABLE}` is also read.",
     )
     application_id: str = Field(
         "latentwatch",
         pattern=r"^[a-zA-Z0-9._-]{1,200}$",
-        description="Consumer group of the workers; those with the same one share the partitions.",
+        description="Consumer group of the workers; workers of one group share the partitions.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."
@@ -90,11 +90,11 @@ class Settings(BaseSettings):
     sasl_username: str | None = Field(None, description="User name; needed with SASL.")
     sasl_password: SecretStr | None = Field(None, description="Password; needed with SASL.")
     ssl_cafile: Path | None = Field(
-        None, description="PEM file of the authorities to trust; else those of the system."
+        None, description="PEM file of trusted authorities; those of the system by default."
     )
     ssl_certfile: Path | None = Field(None, description="PEM file of the client's certificate.")
     ssl_keyfile: Path | None = Field(
-        None, description="PEM file of the client's key, if it is not in `ssl_certfile`."
+        None, description="PEM file of the client's key, unless `ssl_certfile` contains it."
     )
     ssl_keyfile_password: SecretStr | None = Field(
         None, description="Password of the client's key, if it has one."
@@ -104,28 +104,27 @@ class Settings(BaseSettings):
     baselines: str = Field(
         "./baselines",
         min_length=1,
-        description="Folder of the baselines, a path or an fsspec URL such as `s3://bucket/dir`; "
-        "files `<model>/<version>.safetensors`.",
+        description="Folder of the baselines, a path or an fsspec URL such as `s3://bucket/dir`. "
+        "Files are named `<model>/<version>.safetensors`.",
     )
     require_signed_baselines: bool = Field(
         False,
-        description="Use no baseline without a signature of one of the `baseline_public_keys`.",
+        description="Refuse baselines that none of the `baseline_public_keys` has signed.",
     )
     baseline_public_keys: Path | None = Field(
         None,
-        description="PEM file of the keys whose signatures of baselines are believed. A wrong "
-        "signature is refused, a missing one too with `require_signed_baselines`. Needs the "
-        "extra `sign`.",
+        description="PEM file of the keys that may sign baselines. A wrong signature is refused; "
+        "a missing one is refused with `require_signed_baselines`. Needs the extra `sign`.",
     )
     average_run_length: Annotated[int, Field(ge=256)] = Field(
         1_000_000,
-        description="Benign requests, on average, between two false alarms of the whole system; "
-        "alerts about clients who copy the model have as long a run length of their own.",
+        description="Benign requests, on average, between two false alarms of the whole system. "
+        "Model-extraction alerts have a separate run length of the same value.",
     )
     lanes: Count = Field(
         1,
-        description="Lanes (model, version and partition) that share the run length; "
-        "each gets `lanes` times it.",
+        description="How many lanes (model, version and partition) share the false-alarm budget. "
+        "The run length of each lane is `average_run_length` times `lanes`.",
     )
     resolve_after_requests: Count = Field(
         512, description="Requests without an exceedance after which an alert resolves."
@@ -134,62 +133,58 @@ class Settings(BaseSettings):
         0.1,
         gt=0,
         lt=1,
-        description="Share of benign requests tolerated among those flagged in an hour.",
+        description="Tolerated share of benign requests among those flagged in an hour.",
     )
     feature_device: str = Field(
         "cpu",
         pattern=r"^(cpu|auto|cuda(:\d{1,3})?)$",
-        description="Where feature maps run: `cpu`, `cuda`, `cuda:1`, or `auto`, a CUDA device "
-        "where torch sees one. The same for all workers of an `application_id`.",
+        description="Device of the feature maps: `cpu`, `cuda`, `cuda:1`, or `auto` for a CUDA "
+        "device if torch finds one. Use the same for all workers of an `application_id`.",
     )
 
     # Time and batches.
     flush_seconds: PositiveSeconds = Field(
         0.5,
-        description="Longest wait for more messages before a flush: outputs, lane state, then "
-        "offsets. When many wait, flushes follow at once.",
+        description="Longest wait for more messages before a flush of outputs, lane state and "
+        "offsets, in this order. Under load, flushes follow without a wait.",
     )
     take_max: Count = Field(
-        256, description="Most messages taken in one batch; bounds the worker's memory."
+        256, description="Most messages in one batch; bounds the worker's memory."
     )
     allowed_lateness_seconds: Seconds = Field(
-        300.0, description="Seconds that an hour waits for late rows before it closes."
+        300.0, description="How long an hour waits for late rows before it closes."
     )
     idle_seconds: Seconds = Field(
         60.0,
-        description="Seconds of silence after which the wall clock closes a partition's hours; "
-        "0 = never, as in a replay.",
+        description="Silence after which the wall clock closes a partition's hours; 0 = never, "
+        "as in a replay.",
     )
     max_future_seconds: Seconds = Field(
-        600.0, description="Rows with an event time later than now plus this are refused."
+        600.0, description="Rows whose event time is further in the future are refused."
     )
 
     # Topics.
-    topic_prefix: str = Field(
-        "", description="Put before the name of every topic, for example `vision.`."
-    )
+    topic_prefix: str = Field("", description="Prefix of every topic name, for example `vision.`.")
     topic_activations: str = Field("activations", description="Input: activations of requests.")
     topic_alerts: str = Field("alerts", description="Output: alerts, firing and resolved.")
     topic_flagged_requests: str = Field("flagged-requests", description="Output: flagged requests.")
     topic_detection_rates: str = Field("detection-rates", description="Output: hourly rates.")
     topic_hour_sketches: str = Field(
-        "hour-sketches", description="Internal: what one partition saw in one hour."
+        "hour-sketches", description="Internal: sketch of one hour of one partition."
     )
     topic_lane_state: str = Field("lane-state", description="Internal: state of each lane.")
     topic_dead_letter: str = Field(
-        "dead-letter", description="Output: messages that could not be decoded, and why."
+        "dead-letter", description="Output: messages that were refused, with the reason."
     )
     partitions: Count = Field(
-        6, description="Partitions of `activations` and `lane-state`, when they are created."
+        6, description="Partitions of `activations` and `lane-state` at creation."
     )
-    output_partitions: Count = Field(
-        3, description="Partitions of the other topics, when they are created."
-    )
+    output_partitions: Count = Field(3, description="Partitions of the other topics at creation.")
     replication_factor: Annotated[int, Field(ge=1, le=32767)] = Field(
-        1, description="Copies of each partition, when topics are created."
+        1, description="Replicas of each partition at creation."
     )
     hour_sketch_retention_hours: Count = Field(
-        48, description="Hours that `hour-sketches` keeps its records."
+        48, description="How long `hour-sketches` keeps records, in hours."
     )
     max_message_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 30)] = Field(
         16 << 20, description="Largest message, in bytes, of `activations` and `lane-state`."
@@ -202,18 +197,18 @@ class Settings(BaseSettings):
         "`metrics`.",
     )
     metrics_host: str = Field(
-        "127.0.0.1", min_length=1, description="Address that the port is opened on."
+        "127.0.0.1", min_length=1, description="Address on which the port is opened."
     )
     stuck_seconds: PositiveSeconds = Field(
         20.0,
-        description="`/livez` fails when messages wait and none was processed for so long.",
+        description="`/livez` fails if messages wait and none was processed for this long.",
     )
 
     # Traces.
     traces: bool = Field(
         False,
-        description="Whether to export spans over OTLP/HTTP, as the `OTEL_*` variables say. Needs "
-        "the extra `traces`.",
+        description="Export spans over OTLP/HTTP, configured by the `OTEL_*` variables. Needs the "
+        "extra `traces`.",
     )
 
     # The log.
@@ -298,7 +293,7 @@ class Settings(BaseSettings):
         if self.require_signed_baselines and self.baseline_public_keys is None:
             raise ValueError(
                 "require_signed_baselines needs baseline_public_keys: give the PEM file that "
-                "`latentwatch baseline keygen` wrote beside the private key"
+                "`latentwatch baseline keygen` wrote next to the private key"
             )
         return self
 
@@ -314,7 +309,7 @@ class Settings(BaseSettings):
         )
 
     def policy(self) -> Policy:
-        """Return what lanes have to know of the settings."""
+        """Return the settings that lanes need."""
         return Policy(
             average_run_length=self.average_run_length,
             lanes=self.lanes,
@@ -323,7 +318,7 @@ class Settings(BaseSettings):
         )
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that give a child process these settings; secrets are in clear."""
+        """Return environment variables for a child process; secrets are in clear text."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return {
             PREFIX + name.upper(): (
@@ -339,7 +334,7 @@ class Settings(BaseSettings):
         Raises
         ------
         SettingsError
-            If a file is missing, is no PEM file, or the key's password is wrong.
+            If a file is missing or not a PEM file, or the key's password is wrong.
         """
         if not self.security_protocol.endswith("SSL"):
             return None
@@ -358,7 +353,7 @@ class Settings(BaseSettings):
         return context
 
     def kafka_options(self) -> dict[str, Any]:
-        """Return the arguments that every aiokafka client needs; the password is in clear."""
+        """Return the arguments of every aiokafka client; the password is in clear text."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap_servers,
             "security_protocol": self.security_protocol,
@@ -385,9 +380,9 @@ def settings_page() -> str:
     """Return the page ``docs/settings.md``."""
     return (
         "# Settings\n\n"
-        "Strongest first: command line, environment variable, "
-        f"`{KAFKA_SERVERS_VARIABLE}` (for the servers alone), the TOML file named by "
-        f"`--settings` or `{PREFIX}SETTINGS_FILE`, the default. In the file the settings stand "
-        "under the names of the first column, without a table around them. An empty variable "
-        "counts as not set.\n\n" + settings_table()
+        "A value is taken from the first of these that has one: the command line, the environment "
+        f"variable, `{KAFKA_SERVERS_VARIABLE}` (only for the servers), the TOML file named by "
+        f"`--settings` or `{PREFIX}SETTINGS_FILE`, the default. The file uses the names in the "
+        "first column as top-level keys. An empty variable counts as not set. Commands warn of "
+        f"misspelt `{PREFIX}` variables when they start.\n\n" + settings_table()
     )

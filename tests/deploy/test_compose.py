@@ -1,4 +1,4 @@
-"""The Compose file, what it mounts, and the image: all that can be known without Docker."""
+"""The Compose file, what it mounts, and the image, as far as they can be tested without Docker."""
 
 import os
 import re
@@ -41,7 +41,7 @@ OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
 STAYING = sorted(name for name, service in SERVICES.items() if service["restart"] != "no")
 SET = [name for name in OURS if "LATENTWATCH_BASELINES" in SERVICES[name].get("environment", {})]
 
-# The least that the container's entry point expects of its own defaults.
+# the minimum that the entry point of the container expects in its defaults
 LOG4J = """\
 Configuration:
   Properties: {Property: [{name: pattern, value: "%m%n"}]}
@@ -77,7 +77,9 @@ def inside(service: dict[str, Any], path: str) -> Path:
 def check(command: click.Command, arguments: list[str]) -> None:
     """Read a command line as the command does, without running it."""
     while isinstance(command, click.Group):
-        command, arguments = command.commands[arguments[0]], arguments[1:]
+        found = command.get_command(click.Context(command), arguments[0])
+        assert found is not None
+        command, arguments = found, arguments[1:]
     command.make_context(command.name, list(arguments)).close()
 
 
@@ -106,7 +108,7 @@ def test_images_are_of_one_version(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAYING)
-def test_what_stays_is_watched_and_limited_in_its_end(name: str) -> None:
+def test_long_running_services_have_health_checks(name: str) -> None:
     test = SERVICES[name]["healthcheck"]["test"]
     assert test[0] == "CMD"
     for port in re.findall(r"(?:127\.0\.0\.1|localhost):(\d+)", " ".join(test)):
@@ -123,14 +125,14 @@ def test_every_service_is_limited_and_has_no_rights(name: str) -> None:
     assert ("cap_add" in service, "user" in service) == (name == "demo-baseline",) * 2
 
 
-def test_who_holds_something_has_the_time_to_write_it() -> None:
+def test_services_with_state_have_time_to_write_it() -> None:
     grace = {name: service.get("stop_grace_period") for name, service in SERVICES.items()}
     assert [
         name for name in ("kafka", "worker", "dashboard", "prometheus") if not grace[name]
     ] == []
 
 
-def test_ports_are_open_on_this_machine_alone_and_each_once() -> None:
+def test_ports_are_open_only_on_this_machine_and_each_once() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert len(ports) == 7
     assert all(port.startswith("127.0.0.1:") for port in ports)
@@ -161,7 +163,7 @@ def test_every_volume_is_mounted() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_services_wait_for_what_there_is(name: str) -> None:
+def test_services_wait_for_existing_services(name: str) -> None:
     for other, how in SERVICES[name].get("depends_on", {}).items():
         profiles = SERVICES[other].get("profiles")
         assert profiles is None or profiles == SERVICES[name]["profiles"]
@@ -170,7 +172,7 @@ def test_services_wait_for_what_there_is(name: str) -> None:
         assert how == {"condition": wanted}
 
 
-def test_who_reads_or_writes_topics_waits_until_there_are_any() -> None:
+def test_services_that_use_topics_wait_for_them() -> None:
     waiting = {name for name in SERVICES if "topics" in SERVICES[name].get("depends_on", {})}
     assert waiting == {"worker", "dashboard", "notify"}
     assert "worker" in SERVICES["demo"]["depends_on"]
@@ -186,7 +188,7 @@ def test_variables_are_those_of_the_settings(name: str, monkeypatch: pytest.Monk
     assert Settings().bootstrap_servers == "kafka:19092"
 
 
-def test_all_that_needs_settings_has_them() -> None:
+def test_every_service_that_needs_settings_has_them() -> None:
     assert SET == ["dashboard", "notify", "topics", "worker"]
 
 
@@ -202,7 +204,7 @@ def test_topic_names_are_those_of_the_settings() -> None:
 @pytest.mark.parametrize("name", [name for name in OURS if "entrypoint" not in SERVICES[name]])
 def test_command_lines_are_what_latentwatch_understands(name: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("x" * 16)
-    # the only folder of a container that must be there when a command line is read
+    # the only folder that must exist when a command line is parsed
     check(main, [text.replace("/var/lib/latentwatch", str(tmp_path))
                  for text in SERVICES[name]["command"]])  # fmt: skip
 
@@ -252,7 +254,7 @@ def make_token(file: Path, token: str = "") -> str:
     return ended.stdout + ended.stderr
 
 
-def test_a_token_is_drawn_once_kept_from_others_and_never_shown(tmp_path: Path) -> None:
+def test_a_token_is_generated_once_kept_from_others_and_never_shown(tmp_path: Path) -> None:
     file = tmp_path / "token"
     said = make_token(file)
     token = read_token(file)
@@ -263,7 +265,7 @@ def test_a_token_is_drawn_once_kept_from_others_and_never_shown(tmp_path: Path) 
     assert token not in said
 
 
-def test_a_token_of_ones_own_takes_the_place_of_the_one_that_was_drawn(tmp_path: Path) -> None:
+def test_a_given_token_replaces_the_generated_one(tmp_path: Path) -> None:
     file = tmp_path / "token"
     make_token(file)
     said = make_token(file, "a token of my own")

@@ -1,4 +1,4 @@
-"""What the image is made of, and the files that Prometheus, Alertmanager and Grafana are given."""
+"""The contents of the image, and the files of Prometheus, Alertmanager and Grafana."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def test_the_image_is_made_of_files_that_reach_docker() -> None:
         assert any(source == name or source.startswith(f"{name}/") for name in allowed)
 
 
-def test_the_file_names_targets_of_the_image_that_there_are() -> None:
+def test_the_file_names_existing_targets_of_the_image() -> None:
     targets = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.M))
     builds = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
     assert builds == {"service", "demo"}
@@ -76,7 +76,7 @@ def test_the_image_has_the_extras_that_it_names(arguments: str) -> None:
     assert ("torch" in names) == ("--without torch" not in arguments)
 
 
-def test_an_extra_that_there_is_not_is_told() -> None:
+def test_an_unknown_extra_is_an_error() -> None:
     ended = run(sys.executable, REQUIREMENTS, "metrics", "nonsense")
     assert (ended.returncode, ended.stderr.split(":")[0]) == (1, "there is no extra nonsense")
 
@@ -95,7 +95,7 @@ def test_what_the_image_runs_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize("state", ["connected", "listening"])
-def test_the_probe_of_notify_tells_whether_kafka_is_connected(state: str) -> None:
+def test_the_probe_of_notify_detects_a_connection_to_kafka(state: str) -> None:
     if not Path("/proc/net/tcp6").exists():
         pytest.skip("only Linux lists connections there")
     _, *grep = SERVICES["notify"]["healthcheck"]["test"]
@@ -124,7 +124,7 @@ def test_alertmanager_accepts_its_file() -> None:
     assert flags_of("alertmanager")["config.file"] == "/etc/alertmanager/alertmanager.yml"
 
 
-def test_prometheus_asks_all_workers_by_the_name_of_the_rules_and_tells_alertmanager() -> None:
+def test_prometheus_scrapes_all_workers_under_the_job_of_the_rules_and_knows_alertmanager() -> None:
     config = read_yaml(PROMETHEUS)
     (job,) = config["scrape_configs"]
     (lookup,) = job["dns_sd_configs"]
@@ -137,11 +137,11 @@ def test_prometheus_asks_all_workers_by_the_name_of_the_rules_and_tells_alertman
     assert SERVICES["alertmanager"]["ports"] == ["127.0.0.1:9093:9093"]
 
 
-def test_notify_tells_the_alertmanager_of_the_file() -> None:
+def test_notify_sends_to_the_alertmanager_of_the_file() -> None:
     assert "alertmanager=alertmanager+http://alertmanager:9093" in SERVICES["notify"]["command"]
 
 
-def test_what_alertmanager_holds_back_are_alerts_that_there_are() -> None:
+def test_alertmanager_inhibits_only_existing_alerts() -> None:
     from latentwatch.stream.notify.alertmanager import ALERT_NAME
 
     groups = read_yaml(PROMETHEUS.parent / "rules.yml")["groups"]
@@ -163,7 +163,7 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
     assert json.loads(files_of(grafana)[home].read_text())["uid"] == "latentwatch"
 
 
-def test_nobody_can_change_grafana_without_a_password_of_theirs() -> None:
+def test_grafana_is_read_only() -> None:
     environment = SERVICES["grafana"]["environment"]
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"

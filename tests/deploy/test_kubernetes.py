@@ -1,4 +1,4 @@
-"""The worked example for Kubernetes: sound by its schemas, and in agreement with the software."""
+"""The example for Kubernetes: valid by its schemas, and consistent with the software."""
 
 import re
 import time
@@ -73,7 +73,8 @@ def test_command_lines_are_what_latentwatch_understands(
 ) -> None:
     (tmp_path / "targets").touch()
     name, *arguments = container(pod)["args"]
-    command: click.Command = main.commands[name]
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
     arguments = [text.replace("/targets", str(tmp_path), 1) for text in arguments]
     command.make_context(name, arguments).close()
 
@@ -89,7 +90,7 @@ def test_variables_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("pod", PODS, ids=lambda pod: container(pod)["name"])
-def test_settings_come_from_what_there_is(pod: dict[str, Any]) -> None:
+def test_settings_come_from_existing_objects(pod: dict[str, Any]) -> None:
     text = (FOLDER / "worker.yaml").read_text()
     assert container(pod)["envFrom"] == [
         {"configMapRef": {"name": one("ConfigMap")["metadata"]["name"]}},
@@ -104,10 +105,10 @@ def test_there_are_no_more_workers_than_partitions() -> None:
     assert most <= int(one("ConfigMap")["data"]["LATENTWATCH_PARTITIONS"])
 
 
-def test_an_update_starts_no_worker_that_would_be_a_spare() -> None:
+def test_an_update_starts_no_spare_worker() -> None:
     deployment = one("Deployment")["spec"]
     assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
-    # or each apply would undo what the autoscaler has done
+    # otherwise each apply would undo the work of the autoscaler
     assert "replicas" not in deployment
 
 
@@ -122,7 +123,7 @@ def test_the_autoscaler_follows_a_metric_that_the_adapter_makes_of_the_worker_s(
     assert rule["metricsQuery"].startswith("sum(")
 
 
-def test_the_autoscaler_speaks_of_the_worker() -> None:
+def test_the_autoscaler_scales_the_worker() -> None:
     target = one("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
     deployment = one("Deployment")
     assert target == {
@@ -147,7 +148,7 @@ def test_probes_are_those_of_the_docs() -> None:
         assert [worker[name].get(key) for key in timing] == [probe.get(key) for key in timing]
 
 
-def test_a_slow_start_is_no_fault() -> None:
+def test_a_slow_start_is_not_a_fault() -> None:
     probe = container(one("Deployment")["spec"]["template"])["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
 

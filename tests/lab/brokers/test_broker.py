@@ -14,9 +14,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from latentwatch.lab.brokers import MOCK_LIMITS, KafkaBroker, MockBroker, open_broker
-from latentwatch.lab.brokers.java import cache_folder, find_java, kafka_jars
+from latentwatch.lab.brokers.java import find_java, kafka_jars
 from latentwatch.lab.brokers.kafka import answers
 from latentwatch.lab.brokers.kafka_files import free_port, new_cluster_id
+from latentwatch.lab.cache import cache_folder
 from latentwatch.stream.core.errors import BrokerError
 
 

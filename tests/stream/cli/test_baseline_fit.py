@@ -156,7 +156,7 @@ def test_poisoned_rows_are_refused_with_their_requests_unless_accepted(
     assert refused.exit_code == 1
     assert "refused: class 1" in refused.stdout
     assert f"r{wrong[0]}, " in refused.stdout
-    assert "--accept poisoned goes on" in refused.stderr
+    assert "--accept poisoned fits all the same" in refused.stderr
     assert not (tmp_path / "b").exists()
     found = orjson.loads((tmp_path / "findings.json").read_bytes())
     assert (found["model"], found["version"], found["rows"]) == ("signs", "7", ROWS)

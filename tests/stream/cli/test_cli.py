@@ -1,8 +1,13 @@
 """The command line: files in, files and tables out, and one line where something is wrong."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import orjson
 import pytest
@@ -58,7 +63,7 @@ def fitted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     )
 
 
-def test_a_fitted_baseline_stands_where_workers_look(fitted: tuple[Path, Result]) -> None:
+def test_a_fitted_baseline_is_where_workers_look(fitted: tuple[Path, Result]) -> None:
     folder, result = fitted
     assert result.exit_code == 0, result.output
     path = folder / "signs" / "7.safetensors"
@@ -67,7 +72,7 @@ def test_a_fitted_baseline_stands_where_workers_look(fitted: tuple[Path, Result]
     assert "baseline of signs/7" in result.stdout
 
 
-def test_show_tells_what_a_baseline_promises(fitted: tuple[Path, Result]) -> None:
+def test_show_prints_what_a_baseline_promises(fitted: tuple[Path, Result]) -> None:
     result = run("baseline", "show", fitted[0] / "signs" / "7.safetensors")
     assert result.exit_code == 0
     for text in ("baseline of signs/7", "deep (6)", "1,024, 2", "32 to 64 requests", "1,000,000",
@@ -108,7 +113,7 @@ def test_a_baseline_that_cannot_be_fitted_is_one_line(
     ("wrong", "text"),
     [
         ({"deep": np.zeros((200, 2))}, "lacks predicted"),
-        ({"predicted": np.zeros(200, int)}, "one array [N, d] a layer"),
+        ({"predicted": np.zeros(200, int)}, "one array [N, d] per layer"),
         ({"deep": np.ones((200, 2)), "predicted": np.zeros(200, int)}, "never vary"),
         ({"deep": np.eye(200), "predicted": np.zeros(200)}, "one integer class per row"),
         ({"deep": np.eye(200), "predicted": np.zeros(9, int)}, "shape"),
@@ -134,9 +139,9 @@ def test_files_of_another_kind_are_one_line(data: Path, tmp_path: Path) -> None:
     text.write_text("no arrays")
     np.save(tmp_path / "single.npy", np.eye(3))
     for wrong in (text, tmp_path / "single.npy"):
-        assert_one_line(run("evaluate", wrong), "no npz file of plain arrays")
+        assert_one_line(run("evaluate", wrong), "not an npz file of plain arrays")
         assert_one_line(
-            run("baseline", "fit", wrong, *NAMES, "--baselines", tmp_path), "no npz file"
+            run("baseline", "fit", wrong, *NAMES, "--baselines", tmp_path), "not an npz file"
         )
     assert_one_line(run("baseline", "show", data), "no latentwatch baseline")
     assert_one_line(run("baseline", "show", tmp_path / "missing"), "missing")
@@ -180,7 +185,7 @@ def test_evaluate_shows_tables_of_every_measure(data: Path) -> None:
         assert text in result.stdout
 
 
-def test_sets_may_lie_in_several_files(data: Path, tmp_path: Path) -> None:
+def test_sets_may_come_from_several_files(data: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.npz"
     np.savez(more, **draw("another", 120, scale=2.0))  # type: ignore[arg-type]
     result = run("evaluate", data, more, "--windows", "10", "--measures", "power", "--json")
@@ -247,15 +252,65 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
 
 
 def test_every_command_is_known_to_the_tests() -> None:
-    assert set(main.commands) == {command[0] for command in COMMANDS if command}
+    known = main.list_commands(click.Context(main))
+    assert set(known) == {command[0] for command in COMMANDS if command}
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_shown() -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert __version__ in result.stdout
 
 
-def test_wrong_usage_is_told_apart_from_wrong_files(data: Path) -> None:
+def test_wrong_usage_has_another_exit_code_than_wrong_files(data: Path) -> None:
     for arguments in (("evaluate", data, "--alpha", "2"), ("nonsense",), ("evaluate", "nowhere")):
         assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("group", [(), ("baseline",), ("experiment",), ("export",), ("import",)])
+def test_groups_list_their_commands_with_whole_sentences(group: tuple[str, ...]) -> None:
+    result = run(*group, "-h")
+    assert result.exit_code == 0
+    listed = result.stdout.partition("Commands:\n")[2].splitlines()
+    assert listed
+    for line in listed:
+        assert re.fullmatch(r"  [a-z-]+ +[A-Z].*[^.]\.", line), line
+
+
+def test_an_unknown_command_is_answered_with_the_nearest_one() -> None:
+    assert "No such command 'wroker'. Did you mean 'worker'?" in run("wroker").stderr
+    assert "Did you mean 'verify'?" in run("baseline", "verfy").stderr
+    assert "Did you mean" not in run("xyzzy").stderr
+
+
+def test_a_misspelt_variable_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTWATCH_TOPIC_PREFIXX", "vision.")
+    monkeypatch.setenv("LATENTWATCH_SERVICE_HOST", "10.0.0.11")
+    result = run("acls", "worker")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "warning: LATENTWATCH_TOPIC_PREFIXX is not a setting and is ignored: "
+        "did you mean LATENTWATCH_TOPIC_PREFIX?\n"
+    )
+
+
+@pytest.mark.parametrize("command", [("worker",), ("record", "--out", "unused")])
+def test_commands_that_stay_warn_in_the_log(command: tuple[str, ...]) -> None:
+    environment = os.environ | {
+        "LATENTWATCH_LOG_FORMAT": "json",
+        "LATENTWATCH_AVERAGE_RUN_LENGHT": "1000",
+        "LATENTWATCH_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "latentwatch", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("{")]
+    (event,) = [line for line in map(orjson.loads, lines) if "variable" in line]
+    assert event["level"] == "warning"
+    assert event["event"] == "unknown environment variable ignored"
+    assert event["variable"] == "LATENTWATCH_AVERAGE_RUN_LENGHT"
+    assert event["did_you_mean"] == "LATENTWATCH_AVERAGE_RUN_LENGTH"

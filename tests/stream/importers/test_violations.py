@@ -221,7 +221,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(export: Run, tmp_path: P
     (tmp_path / "v.json").write_text("mine")
     refused = export(CLEAN)
     assert refused.exit_code == 1
-    assert "v.json is there already; --force replaces it" in refused.stderr
+    assert "v.json already exists; --force replaces it" in refused.stderr
     assert (tmp_path / "v.json").read_text() == "mine"
     assert export(CLEAN, "--force").exit_code == 0
     assert read(tmp_path) == []

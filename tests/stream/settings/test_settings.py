@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from latentwatch.stream.core.errors import SettingsError, StreamError
 from latentwatch.stream.settings import Settings, settings_page, settings_table
-from latentwatch.stream.settings.sources import unknown_variables
+from latentwatch.stream.settings.sources import nearest_variable, unknown_variables
 
 ROOT = Path(__file__).parents[3]
 
@@ -86,6 +86,38 @@ def test_unknown_variables_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTWATCH_LANES", "5")
     monkeypatch.setenv("LATENTWATCH_CACHE", "elsewhere")
     assert unknown_variables(Settings.model_fields) == ["LATENTWATCH_AVERAGE_RUN_LENGHT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("LATENTWATCH_AVERAGE_RUN_LENGHT", "LATENTWATCH_AVERAGE_RUN_LENGTH"),
+        ("LATENTWATCH_METRIC_PORT", "LATENTWATCH_METRICS_PORT"),
+        ("LATENTWATCH_DASHBOARD_TOKENFILE", "LATENTWATCH_DASHBOARD_TOKEN_FILE"),
+        ("LATENTWATCH_CHACHE", "LATENTWATCH_CACHE"),
+        ("LATENTWATCH_XYZZY_QUUX", None),
+    ],
+)
+def test_the_nearest_variable_is_found(name: str, nearest: str | None) -> None:
+    assert nearest_variable(name, Settings.model_fields) == nearest
+
+
+def test_variables_that_kubernetes_adds_are_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for service in ("LATENTWATCH", "LATENTWATCH_DASHBOARD", "LATENTWATCH_WORKER"):
+        for name, value in {
+            "SERVICE_HOST": "10.0.0.11",
+            "SERVICE_PORT": "9464",
+            "SERVICE_PORT_METRICS": "9464",
+            "PORT": "tcp://10.0.0.11:9464",
+            "PORT_9464_TCP": "tcp://10.0.0.11:9464",
+            "PORT_9464_TCP_PROTO": "tcp",
+            "PORT_9464_TCP_PORT": "9464",
+            "PORT_9464_TCP_ADDR": "10.0.0.11",
+        }.items():
+            monkeypatch.setenv(f"{service}_{name}", value)
+    assert unknown_variables(Settings.model_fields) == []
+    monkeypatch.setenv("LATENTWATCH_METRIC_PORT", "9464")
+    assert unknown_variables(Settings.model_fields) == ["LATENTWATCH_METRIC_PORT"]
 
 
 @pytest.mark.parametrize(
