@@ -1,4 +1,4 @@
-"""Reads all that the workers have published so far, as any subscriber could."""
+"""Reads everything that the workers have published so far, as any subscriber could."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from latentwatch.stream.core.outputs import Outputs
 from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.reader import open_consumer, read_topic, spans_of
 from latentwatch.stream.kafka.topics import partition_count
 from latentwatch.stream.settings import Settings
 
@@ -19,7 +20,7 @@ __all__ = ["Seen", "dead_letters", "messages_behind", "read_outputs"]
 
 @dataclass(slots=True)
 class Seen:
-    """What the output topics say.
+    """What was found in the output topics.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class Seen:
     alert_at_ms: dict[str, int] = field(default_factory=dict)
 
     def take(self, role: str, record: Any) -> None:
-        """Take a record in."""
+        """Add a record."""
         data = orjson.loads(record.value)["data"]
         if role == "alerts":
             self.outputs.alerts.append(data)
@@ -58,42 +59,28 @@ async def _read(settings: Settings, layers: tuple[str, ...]) -> Seen:
         topics.flagged_requests: "flagged_requests",
     }
     seen = Seen(Outputs(layers))
-    async with AIOKafkaConsumer(**settings.kafka_options()) as consumer:
-        places = [place for topic in roles for place in await _places(settings, topic)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(places)
-        left = {place for place, end in ends.items() if end}
-        while left:
-            for place, records in (await consumer.getmany(timeout_ms=200)).items():
-                for record in records:
-                    seen.take(roles[place.topic], record)
-            left = {p for p in left if await consumer.position(p) < ends[p]}
+    async for record in read_topic(settings, *roles):
+        seen.take(roles[record.topic], record)
     return seen
 
 
 def messages_behind(settings: Settings) -> int:
     """Messages of the activations topic that the workers have not committed."""
-    return asyncio.run(_behind(settings))
 
+    async def ask() -> int:
+        async with WorkerLag(settings) as lag:
+            return await lag.total()
 
-async def _behind(settings: Settings) -> int:
-    ends = await _ends(settings, settings.topics().activations)
-    async with WorkerLag(settings) as lag:
-        return await lag.messages({place.partition: end for place, end in ends.items()})
+    return asyncio.run(ask())
 
 
 def dead_letters(settings: Settings) -> int:
-    """Messages that were refused."""
-    return sum(asyncio.run(_ends(settings, settings.topics().dead_letter)).values())
+    """Number of messages that were refused."""
+    topic = settings.topics().dead_letter
 
+    async def ask() -> int:
+        places = [TopicPartition(topic, p) for p in range(await partition_count(settings, topic))]
+        async with open_consumer(settings) as consumer:
+            return sum(end for _, end in (await spans_of(consumer, places)).values())
 
-async def _ends(settings: Settings, topic: str) -> dict[TopicPartition, int]:
-    async with AIOKafkaConsumer(**settings.kafka_options()) as consumer:
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(await _places(settings, topic))
-        return ends
-
-
-async def _places(settings: Settings, topic: str) -> list[TopicPartition]:
-    count = await partition_count(settings, topic)
-    return [TopicPartition(topic, partition) for partition in range(count)]
+    return asyncio.run(ask())

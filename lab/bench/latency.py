@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
 from latentwatch.lab.bench.fleet import caught_up, workers
 from latentwatch.lab.bench.traffic import BenchTraffic
 from latentwatch.lab.brokers import KafkaBroker
 from latentwatch.producers.wire import ActivationBatch, encode
+from latentwatch.stream.kafka.reader import Consumer, open_consumer
 from latentwatch.stream.kafka.topics import create_topics
 from latentwatch.stream.service.baselines import baseline_url
 from latentwatch.stream.settings import Settings
@@ -115,7 +116,7 @@ async def _measure(
     """Delay of each alert, by the offset of the message that completed its window."""
     sent: dict[int, float] = {}
     delays: list[float] = []
-    reader = AIOKafkaConsumer(settings.topics().alerts, **settings.kafka_options())
+    reader = open_consumer(settings, settings.topics().alerts)
     async with reader, _producer(settings) as producer:
         await reader.seek_to_end()
         reading = asyncio.create_task(_read(reader, sent, delays))
@@ -129,7 +130,7 @@ async def _measure(
     return delays
 
 
-async def _read(reader: AIOKafkaConsumer, sent: dict[int, float], delays: list[float]) -> None:
+async def _read(reader: Consumer, sent: dict[int, float], delays: list[float]) -> None:
     known = set()
     async for record in reader:
         alert = orjson.loads(record.value)["data"]

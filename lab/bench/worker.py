@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from latentwatch.detector import Baseline
 from latentwatch.lab.bench.fleet import caught_up, workers
@@ -21,6 +21,7 @@ from latentwatch.lab.brokers import KafkaBroker
 from latentwatch.producers.wire import encode
 from latentwatch.stream.core.lane import Lane, LaneKey
 from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.reader import open_consumer
 from latentwatch.stream.kafka.topics import create_topics
 from latentwatch.stream.service.baselines import baseline_url
 from latentwatch.stream.settings import Settings
@@ -116,9 +117,7 @@ async def _drop(settings: Settings, ends: dict[int, int]) -> tuple[float, float]
     """Wall and processor seconds of a consumer that reads everything and looks at nothing."""
     topic = settings.topics().activations
     left = sum(ends.values())
-    async with AIOKafkaConsumer(
-        **settings.kafka_options(), auto_offset_reset="earliest", enable_auto_commit=False
-    ) as consumer:
+    async with open_consumer(settings) as consumer:
         consumer.assign([TopicPartition(topic, partition) for partition in ends])
         wall, processor = time.perf_counter(), time.process_time()
         while left:

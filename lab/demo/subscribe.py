@@ -6,39 +6,33 @@ import time
 from collections.abc import Callable
 
 import orjson
-from aiokafka import AIOKafkaConsumer
 
 from latentwatch.stream.core.errors import StreamError
 from latentwatch.stream.core.outputs import Outputs
-from latentwatch.stream.kafka.consumers import stop_consumer
+from latentwatch.stream.kafka.reader import has_reached, open_consumer
 from latentwatch.stream.settings import Settings
 
 __all__ = ["collect"]
 
 PATIENCE_SECONDS = 90.0
-"""Without any news for so long something is wrong."""
+"""How long the topics may be silent before something must be wrong."""
 
 
 async def collect(
     settings: Settings, layers: tuple[str, ...], requests: int, check: Callable[[int], None]
 ) -> Outputs:
-    """Read until the hours account for all requests; `check` is told how many they do."""
+    """Read until the hours account for all requests; `check` gets the number so far."""
     topics = settings.topics()
-    consumer = AIOKafkaConsumer(
-        topics.alerts,
-        topics.detection_rates,
-        topics.flagged_requests,
-        **settings.kafka_options(),
-        auto_offset_reset="earliest",
-    )
     outputs = Outputs(layers)
-    await consumer.start()
-    try:
+    async with open_consumer(
+        settings, topics.alerts, topics.detection_rates, topics.flagged_requests
+    ) as consumer:
         news = time.monotonic()
         while (
             outputs.counted < requests
             or not outputs.is_consistent
-            or not await _read_to_the_end(consumer)
+            # the newest state of an alert may lie in another partition than the hours do
+            or not await has_reached(consumer, await consumer.end_offsets(consumer.assignment()))
         ):
             batches = await consumer.getmany(timeout_ms=300)
             for record in (r for batch in batches.values() for r in batch):
@@ -56,14 +50,6 @@ async def collect(
             if time.monotonic() - news > PATIENCE_SECONDS:
                 raise StreamError(
                     f"the hours account for {outputs.counted} of {requests} requests, and nothing "
-                    f"came for {PATIENCE_SECONDS:g} s; worker.log in the output folder may say why"
+                    f"came for {PATIENCE_SECONDS:g} s: see worker.log in the output folder"
                 )
-    finally:
-        await stop_consumer(consumer)
     return outputs
-
-
-async def _read_to_the_end(consumer: AIOKafkaConsumer) -> bool:
-    """Whether nothing waits in any partition: the last state of an alert may lie in another one."""
-    ends = await consumer.end_offsets(list(consumer.assignment()))
-    return all([await consumer.position(place) >= end for place, end in ends.items()])

@@ -1,4 +1,4 @@
-"""How far the workers have got, asked all the time, brokers that are away included."""
+"""Follows the lag of the workers through the whole run, while brokers come and go."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from latentwatch.stream.kafka.lag import WorkerLag, messages_between
 from latentwatch.stream.settings import Settings
 
 __all__ = ["LagWatch"]
@@ -20,7 +19,7 @@ ANSWER_SECONDS = 5.0
 
 
 class LagWatch:
-    """Follows the offsets that the workers' group commits.
+    """Keeps the newest offsets that the workers' group has committed.
 
     Parameters
     ----------
@@ -30,13 +29,12 @@ class LagWatch:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._topic = settings.topics().activations
         self._moved = asyncio.Condition()
         self.committed: dict[int, int] = {}
 
     def behind(self, ends: Mapping[int, int]) -> int:
         """Messages before `ends` that are not committed."""
-        return sum(max(0, end - self.committed.get(p, 0)) for p, end in ends.items())
+        return messages_between(self.committed, ends)
 
     async def until(self, ends: Mapping[int, int], patience_seconds: float) -> float | None:
         """Seconds until everything before `ends` is committed; None if that takes too long."""
@@ -48,26 +46,24 @@ class LagWatch:
         return None
 
     async def run(self) -> None:
-        """Look for ever; an admin client that failed is replaced by another one."""
+        """Look until cancelled; a client that fails is replaced."""
         while True:
-            admin = AIOKafkaAdminClient(**self._settings.kafka_options(), request_timeout_ms=5_000)
+            lag = WorkerLag(self._settings, request_timeout_ms=5_000)
             try:
-                await admin.start()
+                await lag.start()
                 while True:
-                    await self._look(admin)
+                    await self._look(lag)
                     await asyncio.sleep(LOOK_SECONDS)
             except (KafkaError, OSError, TimeoutError):
                 await asyncio.sleep(LOOK_SECONDS)
             finally:
                 with suppress(Exception):
-                    await admin.close()
+                    await lag.close()
 
-    async def _look(self, admin: AIOKafkaAdminClient) -> None:
-        places = [TopicPartition(self._topic, p) for p in range(self._settings.partitions)]
+    async def _look(self, lag: WorkerLag) -> None:
         found = await asyncio.wait_for(
-            admin.list_consumer_group_offsets(self._settings.application_id, partitions=places),
-            ANSWER_SECONDS,
+            lag.committed(range(self._settings.partitions)), ANSWER_SECONDS
         )
         async with self._moved:
-            self.committed = {p.partition: max(0, o.offset) for p, o in found.items()}
+            self.committed = found
             self._moved.notify_all()

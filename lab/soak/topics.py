@@ -1,12 +1,12 @@
-"""Everything that stands in the topics at the end, in the order of each partition."""
+"""Everything that is in the topics at the end, in the order of each partition."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
+from latentwatch.stream.kafka.bounded_batches import Bounds
+from latentwatch.stream.kafka.reader import read_topic
 from latentwatch.stream.kafka.topics import partition_counts
 from latentwatch.stream.settings import Settings
 
@@ -19,7 +19,7 @@ ROLES = (
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Records of the topics, by the part that the topic plays."""
+    """Records of the topics, by the role of the topic."""
 
     records: dict[str, list[Any]]
 
@@ -31,17 +31,10 @@ async def read_topics(settings: Settings) -> Content:
     """Read the topics to their present ends."""
     topics = settings.topics()
     roles = {getattr(topics, role): role for role in ROLES}
-    counts = await partition_counts(settings, roles)
-    places = [TopicPartition(topic, p) for topic, n in counts.items() for p in range(n)]
+    there = await partition_counts(settings, roles)
     content: dict[str, list[Any]] = {role: [] for role in ROLES}
-    async with AIOKafkaConsumer(
-        **settings.kafka_options(), max_partition_fetch_bytes=4 << 20
-    ) as consumer:
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        left = {place: end for place, end in (await consumer.end_offsets(places)).items() if end}
-        while left:
-            for place, records in (await consumer.getmany(timeout_ms=200)).items():
-                content[roles[place.topic]] += [r for r in records if r.offset < left.get(place, 0)]
-            left = {p: end for p, end in left.items() if await consumer.position(p) < end}
+    bounds = Bounds.of_dead_letters(settings)
+    records = read_topic(settings, *there, bounds=bounds, max_partition_fetch_bytes=4 << 20)
+    async for record in records:
+        content[roles[record.topic]].append(record)
     return Content(content)

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from latentwatch.stream.core.errors import BrokerError, StreamError
 from latentwatch.stream.dashboard.changes import Changes
 from latentwatch.stream.dashboard.records import ROLES, Parsed, parse
 from latentwatch.stream.dashboard.store import Place, Store
+from latentwatch.stream.kafka.bounded_batches import Bounds
+from latentwatch.stream.kafka.reader import Consumer, open_consumer, spans_of
 from latentwatch.stream.kafka.topics import partition_counts
 from latentwatch.stream.settings import Settings
 
@@ -130,33 +132,29 @@ class Follower:
         if not places:
             await asyncio.sleep(LOOK_SECONDS)
             return
-        async with AIOKafkaConsumer(
-            **self._settings.kafka_options(),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_poll_records=MOST_RECORDS,
+        bounds = Bounds.of_dead_letters(self._settings)
+        async with open_consumer(
+            self._settings, bounds=bounds, max_poll_records=MOST_RECORDS
         ) as consumer:
             consumer.assign(places)
             await self._begin(consumer, places)
             await self._follow(consumer, counts)
 
-    async def _begin(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
-        begins = await consumer.beginning_offsets(places)
-        ends = await consumer.end_offsets(places)
+    async def _begin(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         known = self._store.places()
-        for place in places:
-            stands = known.get(Place(*place), begins[place])
-            if stands > ends[place]:
+        for place, (begin, end) in (await spans_of(consumer, places)).items():
+            offset = known.get(Place(*place), begin)
+            if offset > end:
                 self._log.warning(
                     "the topic is shorter than the history, so it has been recreated: reading it "
                     "from the start",
                     topic=place.topic,
                     partition=place.partition,
                 )
-                stands = begins[place]
-            consumer.seek(place, max(stands, begins[place]))
+                offset = begin
+            consumer.seek(place, max(offset, begin))
 
-    async def _follow(self, consumer: AIOKafkaConsumer, counts: Mapping[str, int]) -> None:
+    async def _follow(self, consumer: Consumer, counts: Mapping[str, int]) -> None:
         look_at, topics_at = 0.0, time.monotonic() + self._topics_seconds()
         while True:
             batches = await consumer.getmany(timeout_ms=POLL_MS)
@@ -198,7 +196,7 @@ class Follower:
             )
             return None
 
-    async def _look(self, consumer: AIOKafkaConsumer) -> None:
+    async def _look(self, consumer: Consumer) -> None:
         """Check that the broker responds, and how many records are still to be read."""
         places = consumer.assignment()
         async with asyncio.timeout(LOOK_PATIENCE_SECONDS):

@@ -1,4 +1,4 @@
-"""How far the workers are behind, as Kafka knows it: whether or not any worker answers."""
+"""The lag of the workers as Kafka knows it, whether or not any worker responds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from latentwatch.stream.core.errors import StreamError
 from latentwatch.stream.dashboard.changes import Changes
 from latentwatch.stream.dashboard.store import Store
 from latentwatch.stream.kafka.lag import WorkerLag
-from latentwatch.stream.kafka.topics import partition_count
 from latentwatch.stream.settings import Settings
 
 __all__ = ["GroupLag"]
@@ -23,7 +21,7 @@ PAUSE_SECONDS = 5.0
 
 
 class GroupLag:
-    """Keeps how many messages the consumer group of the workers has not committed.
+    """Keeps the number of messages that the workers' consumer group has not committed.
 
     Parameters
     ----------
@@ -49,7 +47,7 @@ class GroupLag:
         self.trouble = ""
 
     async def run(self) -> None:
-        """Look until cancelled; a broker that is away is tried again for ever."""
+        """Look until cancelled; a broker that is away is retried for ever."""
         while True:
             try:
                 await self._watch()
@@ -59,21 +57,10 @@ class GroupLag:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _watch(self) -> None:
-        topic = self._settings.topics().activations
-        places = [
-            TopicPartition(topic, p) for p in range(await partition_count(self._settings, topic))
-        ]
-        async with (
-            AIOKafkaConsumer(**self._settings.kafka_options()) as consumer,
-            WorkerLag(self._settings) as lag,
-        ):
+        async with WorkerLag(self._settings) as lag:
             while True:
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    ends = await consumer.end_offsets(places)
-                    begins = await consumer.beginning_offsets(places)
-                    # what Kafka has deleted does not wait
-                    waiting = {p.partition: end for p, end in ends.items() if end > begins[p]}
-                    messages = await lag.messages(waiting)
+                    messages = await lag.total()
                 await self._keep(messages)
                 await asyncio.sleep(self._every)
 

@@ -1,22 +1,24 @@
-"""Batches of records as hostile producers may write them, read within bounds.
+"""Batches of records from hostile producers, read within bounds.
 
-The broker checks little of what it stores. A header name may be any bytes, and aiokafka, which
-decodes it, raises and never gets past the record. A batch of 100 KB may expand to a gigabyte, and
-aiokafka expands it whole. Either ends every worker that is given the partition, again and again.
+The broker checks little of what it stores. A header name may be any bytes: aiokafka decodes it,
+raises, and never gets past the record. A batch of 100 KB may expand to a gigabyte, and aiokafka
+expands all of it. Either one crashes every worker that is assigned the partition, again and again.
 
-`read_within_bounds` makes this process's consumers read batches through this module instead: names
-that are no UTF-8 are escaped, what is too large is cut, and a batch that expands beyond the bound,
-or cannot be read, becomes one record without a value. The decoder refuses these like any other
-message, so that they end as dead letters.
+A consumer that starts under `reading_within` reads batches through this module instead. Header
+names that are not UTF-8 are escaped, and what is too large is cut. A batch that expands beyond the
+bound, or that cannot be read, becomes one record without a value. The decoder refuses all of these
+like any other invalid message, so they end up as dead letters. `.reader` starts every consumer so.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import cramjam
 import numpy as np
@@ -25,23 +27,66 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
-__all__ = ["NOTE", "BoundedRecords", "read_within_bounds"]
+from latentwatch.stream.kafka.topics import DEAD_LETTER_HEADROOM
+from latentwatch.stream.settings import Settings
+
+__all__ = ["NOTE", "BoundedRecords", "Bounds", "reading_within"]
 
 NOTE = "latentwatch-note"
-"""Header of a record that is not as the producer wrote it; it says what was done to it."""
+"""Header of a record that was changed on reading; it says how."""
 
 MOST_HEADERS = 256
 """Headers of a record; a million empty ones would take a hundred times their bytes."""
+
+LETTER_HEADERS = 16
+"""Headers that a dead letter may have in addition to those of the message that was refused."""
 
 EXPANSION = 4
 """What a batch may expand to, in messages of the largest size."""
 
 FAST_BYTES = 1 << 20
-"""Batches that aiokafka's own reader is asked for first: it bounds nothing."""
+"""Batches up to this size are tried with aiokafka's own reader first: it has no bounds."""
 
 _LENGTH_AT, _MAGIC_AT, _RECORDS_AT = 8, 16, 61
 _FRAME = struct.Struct(">qiibIhiqqqhii")
 _SNAPPY_FRAMED = b"\x82SNAPPY\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How large a record may be.
+
+    Parameters
+    ----------
+    value_bytes : int
+        Longer values are cut one byte behind it, for the decoder to refuse.
+    most_headers : int
+        Records with more headers lose their key and all of their headers.
+    extra_bytes : int
+        What key and headers may have in addition to `value_bytes`.
+    """
+
+    value_bytes: int
+    most_headers: int = MOST_HEADERS
+    extra_bytes: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Bounds of a message that a worker accepts."""
+        return cls(settings.max_message_bytes)
+
+    @classmethod
+    def of_dead_letters(cls, settings: Settings) -> Self:
+        """Bounds of such a message with the headers that say why it was refused."""
+        # a value that was cut is one byte longer than a message may be
+        return cls(
+            settings.max_message_bytes + 1, MOST_HEADERS + LETTER_HEADERS, DEAD_LETTER_HEADROOM
+        )
+
+    @property
+    def batch_bytes(self) -> int:
+        """What a batch may expand to."""
+        return EXPANSION * self.value_bytes
 
 
 class _Record(NamedTuple):
@@ -63,13 +108,12 @@ class BoundedRecords:
     ----------
     data : bytes
         Whole batches as the broker stores them; the last may be cut short.
-    most_bytes : int
-        Largest message; longer values are cut one byte behind it, for the decoder to refuse.
+    bounds : Bounds
     """
 
-    def __init__(self, data: bytes, most_bytes: int) -> None:
+    def __init__(self, data: bytes, bounds: Bounds) -> None:
         self._records = MemoryRecords(data)
-        self._data, self._at, self._most = memoryview(data), 0, most_bytes
+        self._data, self._at, self._bounds = memoryview(data), 0, bounds
 
     def size_in_bytes(self) -> int:
         """Bytes of the response."""
@@ -85,20 +129,20 @@ class BoundedRecords:
         (length,) = struct.unpack_from(">i", self._data, self._at + _LENGTH_AT)
         raw = self._data[self._at : self._at + _LENGTH_AT + 4 + length]
         self._at += len(raw)
-        return batch if raw[_MAGIC_AT] < 2 else _Batch(batch, raw, self._most)
+        return batch if raw[_MAGIC_AT] < 2 else _Batch(batch, raw, self._bounds)
 
 
 class _Batch:
     """aiokafka's batch, with records that are read here."""
 
-    def __init__(self, batch: Any, raw: memoryview, most_bytes: int) -> None:
-        self._batch, self._raw, self._most = batch, raw, most_bytes
+    def __init__(self, batch: Any, raw: memoryview, bounds: Bounds) -> None:
+        self._batch, self._raw, self._bounds = batch, raw, bounds
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
     def __next__(self) -> Any:
-        # of a marker that ends a transaction; brokers alone write those
+        # the marker that ends a transaction: only brokers write those
         return next(self._batch)
 
     def __iter__(self) -> Iterator[_Record]:
@@ -106,7 +150,7 @@ class _Batch:
         base, attributes, count = frame[0], frame[5], frame[12]
         reached = base
         try:
-            body = _expanded(self._raw[_RECORDS_AT:], attributes & 7, EXPANSION * self._most)
+            body = _expanded(self._raw[_RECORDS_AT:], attributes & 7, self._bounds.batch_bytes)
             for record in self._records(body, frame, count):
                 reached = record.offset + 1
                 yield self._bounded(record)
@@ -115,7 +159,7 @@ class _Batch:
             yield _Record(reached, frame[8], attributes >> 3 & 1, None, None, [_note(note)])
 
     def _records(self, body: bytes, frame: tuple[int, ...], count: int) -> Iterator[Any]:
-        """Records as aiokafka reads them, which is fast, or as we do, from where it cannot."""
+        """Records as aiokafka reads them, which is fast; from where it fails, as we do."""
         done = 0
         if len(body) <= FAST_BYTES:
             plain = _FRAME.pack(*frame[:5], frame[5] & ~7, *frame[6:])
@@ -125,17 +169,18 @@ class _Batch:
                     yield record
                     done += 1
                 return
-        yield from islice(_read(body, frame), done, count)
+        yield from islice(_read(body, frame, self._bounds.most_headers), done, count)
 
     def _bounded(self, record: Any) -> Any:
         """The record, cut where it is too large."""
         key, value, headers = record.key, record.value, record.headers
+        most, most_headers = self._bounds.value_bytes, self._bounds.most_headers
         size = len(key or b"") + sum(len(n) + len(v or b"") for n, v in headers)
-        if len(headers) > MOST_HEADERS or size > self._most:
+        if len(headers) > most_headers or size > most + self._bounds.extra_bytes:
             key, headers = None, [_note(f"a key and {len(headers)} headers were dropped: {size} B")]
-        if len(value or b"") > self._most:
+        if len(value or b"") > most:
             headers = [*headers, _note(f"the value of {len(value)} bytes was cut")]
-            value = value[: self._most + 1]
+            value = value[: most + 1]
         if headers is record.headers:
             return record
         return _Record(record.offset, record.timestamp, record.timestamp_type, key, value, headers)
@@ -145,8 +190,8 @@ def _note(text: str) -> tuple[str, bytes]:
     return NOTE, text.encode("utf-8", "replace")[:500]
 
 
-def _read(body: bytes, frame: tuple[int, ...]) -> Iterator[_Record]:
-    """The records of a batch's body, one after another; `ValueError` where there is none."""
+def _read(body: bytes, frame: tuple[int, ...], most_headers: int) -> Iterator[_Record]:
+    """The records of a batch's body, one after another; `ValueError` where it holds no more."""
     base, attributes, first_time, newest_time = frame[0], frame[5], frame[7], frame[8]
     kind, at = attributes >> 3 & 1, 0
     while True:
@@ -156,18 +201,18 @@ def _read(body: bytes, frame: tuple[int, ...]) -> Iterator[_Record]:
         place, at = decode_varint(body, at)
         key, at = _nullable(body, at)
         value, at = _nullable(body, at)
-        headers = list(_headers(body, at, start + length))
+        headers = list(_headers(body, at, start + length, most_headers))
         at = start + length
         yield _Record(
             base + place, newest_time if kind else first_time + later, kind, key, value, headers
         )
 
 
-def _headers(body: bytes, at: int, end: int) -> Iterator[tuple[str, bytes | None]]:
+def _headers(body: bytes, at: int, end: int, most: int) -> Iterator[tuple[str, bytes | None]]:
     count, at = decode_varint(body, at)
-    if count > MOST_HEADERS:
-        # `MOST_HEADERS` and one: enough for the record to count as too large
-        yield from [("", None)] * (MOST_HEADERS + 1)
+    if count > most:
+        # one more than allowed is enough for the record to count as too large
+        yield from [("", None)] * (most + 1)
         return
     for _ in range(count):
         name, at = _nullable(body, at)
@@ -228,9 +273,25 @@ def _snappy(data: memoryview, most: int) -> bytes:
     return b"".join(bytes(cramjam.snappy.decompress_raw(bytes(block))) for block in blocks)
 
 
-def read_within_bounds(most_bytes: int) -> None:
-    """Let every consumer of this process read so, for messages of at most so many bytes.
+_bounds: ContextVar[Bounds | None] = ContextVar("latentwatch_bounds", default=None)
 
-    aiokafka has no other place for it: the class is looked up by its name for each response.
+
+def _records(data: bytes) -> Any:
+    bounds = _bounds.get()
+    return MemoryRecords(data) if bounds is None else BoundedRecords(data, bounds)
+
+
+@contextmanager
+def reading_within(bounds: Bounds) -> Iterator[None]:
+    """Make consumers that are started meanwhile read batches within bounds, for all their life.
+
+    aiokafka looks up the class that reads a response by its name in the module of its fetcher, and
+    has no other place to pass one. The tasks that fetch are created while the consumer starts, and
+    inherit its context: so each consumer keeps bounds of its own, and others are left alone.
     """
-    fetcher.MemoryRecords = lambda data: BoundedRecords(data, most_bytes)
+    fetcher.MemoryRecords = _records
+    token = _bounds.set(bounds)
+    try:
+        yield
+    finally:
+        _bounds.reset(token)

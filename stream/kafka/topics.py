@@ -23,6 +23,7 @@ __all__ = [
     "create_topics",
     "partition_count",
     "partition_counts",
+    "required_partitions",
     "topic_specs",
 ]
 
@@ -181,13 +182,28 @@ async def partition_count(settings: Settings, topic: str) -> int:
     TopicError
         If there is no such topic.
     """
-    counts = await partition_counts(settings, [topic])
-    if topic not in counts:
-        raise TopicError(
-            f"there is no topic {topic!r}: check topic_prefix, or create it with "
-            "`latentwatch topics`"
-        )
-    return counts[topic]
+    return (await required_partitions(settings, [topic]))[topic]
+
+
+async def required_partitions(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
+    """Partitions of topics that must exist.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers.
+    TopicError
+        One of the topics does not exist.
+    """
+    wanted = list(topics)
+    counts = await partition_counts(settings, wanted)
+    for topic in wanted:
+        if topic not in counts:
+            raise TopicError(
+                f"there is no topic {topic!r}: check topic_prefix, or create it with "
+                "`latentwatch topics`"
+            )
+    return counts
 
 
 async def partition_counts(settings: Settings, topics: Iterable[str]) -> dict[str, int]:

@@ -33,8 +33,12 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 from faust.tables import TableManager
 from faust.tables.recovery import Recovery
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
+from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.types import TP
+
+from latentwatch.stream.kafka.reader import Consumer, open_consumer
+from latentwatch.stream.settings import Settings
 
 __all__ = ["PromptApp"]
 
@@ -46,11 +50,34 @@ ANSWER_SECONDS = 2.0
 
 
 class _Thread(AIOKafkaConsumerThread):
-    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
-        consumer = super()._create_consumer(loop)
-        # Faust has no setting for it
-        consumer._fetch_max_wait_ms = int(1e3 * WAIT_SECONDS)
-        return consumer
+    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Consumer:
+        """Faust's consumer from our own constructor, with an answer within `WAIT_SECONDS`."""
+        app: Any = self.app
+        conf = app.conf
+        return open_consumer(
+            app.kafka_settings,
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            auto_offset_reset=conf.consumer_auto_offset_reset,
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=_ms(conf.broker_max_poll_interval or 0),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=_ms(WAIT_SECONDS),
+            request_timeout_ms=_ms(conf.broker_request_timeout),
+            check_crcs=conf.broker_check_crcs,
+            session_timeout_ms=_ms(conf.broker_session_timeout),
+            rebalance_timeout_ms=_ms(conf.broker_rebalance_timeout),
+            heartbeat_interval_ms=_ms(conf.broker_heartbeat_interval),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+        )
+
+    def highwater(self, tp: TP) -> int:
+        """The offset up to which records can be read: open transactions are not waited for."""
+        consumer = self._ensure_consumer()
+        stable = consumer.last_stable_offset(tp)
+        # brokers before Kafka 0.11 do not say
+        return int(consumer.highwater(tp) or 0) if stable is None else int(stable)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         found: Mapping[TP, int] = await self.call_thread(self._go_back)
@@ -65,7 +92,7 @@ class _Thread(AIOKafkaConsumerThread):
         return offsets
 
 
-class _Consumer(Consumer):
+class _Consumer(FaustConsumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._reading = asyncio.Lock()
@@ -138,6 +165,10 @@ class _Consumer(Consumer):
         return {}, set()
 
 
+def _ms(seconds: float) -> int:
+    return int(1e3 * seconds)
+
+
 class _Transport(Transport):
     Consumer = _Consumer
 
@@ -158,10 +189,19 @@ class _Tables(TableManager):
 
 
 class PromptApp(faust.App):
-    """A Faust app with this transport."""
+    """A Faust app with this transport.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, TableManager=_Tables, **options)
+    Parameters
+    ----------
+    settings : Settings
+        How its consumer reaches the broker.
+    **options
+        As for Faust's app.
+    """
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        self.kafka_settings = settings
+        super().__init__(settings.application_id, TableManager=_Tables, **options)
 
     def _new_transport(self) -> Transport:
         return _Transport(self.conf.broker_consumer, self, loop=self.loop)

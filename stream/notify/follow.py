@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from latentwatch.stream.kafka.reader import Consumer, Spans, open_consumer, read_spans, spans_of
 from latentwatch.stream.kafka.topics import partition_count
 from latentwatch.stream.notify.change import AlertReader, AlertState, Announced
 from latentwatch.stream.notify.retry import Retry
@@ -64,11 +65,8 @@ class Follower:
             TopicPartition(self._topic, partition)
             for partition in range(await partition_count(self._settings, self._topic))
         ]
-        async with AIOKafkaConsumer(
-            **self._settings.kafka_options(),
-            group_id=group_id(self._settings, self._target.name),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        async with open_consumer(
+            self._settings, group_id=group_id(self._settings, self._target.name)
         ) as consumer:
             consumer.assign(places)
             for place in places:
@@ -76,7 +74,7 @@ class Follower:
             self._log.info("following", topic=self._topic, firing=len(self._announced.firing))
             await self._follow(consumer, places)
 
-    async def _follow(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
+    async def _follow(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         while not await self._retry.pause(0):
             for place, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
                 for record in records:
@@ -86,21 +84,20 @@ class Follower:
             await self._refresh()
             await self._commit_again(consumer, places)
 
-    async def _begin(self, consumer: AIOKafkaConsumer, place: TopicPartition) -> None:
+    async def _begin(self, consumer: Consumer, place: TopicPartition) -> None:
         """Load what the target already knows, and seek to its committed offset."""
-        begin = (await consumer.beginning_offsets([place]))[place]
-        end = (await consumer.end_offsets([place]))[place]
-        stands = await consumer.committed(place)
-        if stands is None or stands > end:
+        begin, end = (await spans_of(consumer, [place]))[place]
+        committed = await consumer.committed(place)
+        if committed is None or committed > end:
             # committed before the first delivery, so that no later alert can be lost
-            states = self._states(await _read(consumer, place, begin, end))
-            stands = first_of_firing(states, end)
-            await consumer.commit({place: stands})
-        for _, state in self._states(await _read(consumer, place, begin, stands)):
+            states = await self._states(consumer, {place: (begin, end)})
+            committed = first_of_firing(states, end)
+            await consumer.commit({place: committed})
+        for _, state in await self._states(consumer, {place: (begin, committed)}):
             self._announced.add(state)
-        consumer.seek(place, max(begin, stands))
+        consumer.seek(place, max(begin, committed))
 
-    async def _take(self, consumer: AIOKafkaConsumer, place: TopicPartition, record: Any) -> bool:
+    async def _take(self, consumer: Consumer, place: TopicPartition, record: Any) -> bool:
         """Deliver what a record changes, if anything; False if the process stops before that."""
         state = self._reader.read(record)
         if state is None:
@@ -117,9 +114,10 @@ class Follower:
         log.info("notified")
         return True
 
-    def _states(self, records: list[Any]) -> list[tuple[int, AlertState]]:
-        """Offsets and states of records, without those that are not alerts."""
-        found = [(record.offset, self._reader.read(record)) for record in records]
+    async def _states(self, consumer: Consumer, spans: Spans) -> list[tuple[int, AlertState]]:
+        """Offsets and states of the records in a range, without those that are not alerts."""
+        records = read_spans(consumer, spans)
+        found = [(record.offset, self._reader.read(record)) async for record in records]
         return [(offset, state) for offset, state in found if state is not None]
 
     async def _refresh(self) -> None:
@@ -134,7 +132,7 @@ class Follower:
             self._refresh_at = now + seconds / 4
             self._log.warning("not refreshed", reason=str(error))
 
-    async def _commit_again(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
+    async def _commit_again(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if time.monotonic() >= self._commit_at:
             await consumer.commit({place: await consumer.position(place) for place in places})
             self._commit_at = time.monotonic() + COMMIT_AGAIN_SECONDS
@@ -157,16 +155,3 @@ def first_of_firing(states: Iterable[tuple[int, AlertState]], end: int) -> int:
         else:
             firing.pop(state.id, None)
     return min(firing.values(), default=end)
-
-
-async def _read(
-    consumer: AIOKafkaConsumer, place: TopicPartition, first: int, end: int
-) -> list[Any]:
-    """Records of a partition from offset `first` up to, but not including, `end`."""
-    consumer.seek(place, first)
-    records: list[Any] = []
-    # compaction leaves gaps, so the position marks the end, not the number of records
-    while first < end and await consumer.position(place) < end:
-        for batch in (await consumer.getmany(place, timeout_ms=POLL_MS)).values():
-            records += [record for record in batch if record.offset < end]
-    return records

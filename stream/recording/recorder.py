@@ -13,12 +13,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from latentwatch.producers.wire import Limits, WireError, decode, read_end
 from latentwatch.stream.core.errors import RecordingError, TopicError
-from latentwatch.stream.kafka.bounded_batches import read_within_bounds
-from latentwatch.stream.kafka.consumers import stop_consumer
+from latentwatch.stream.kafka.reader import Consumer, has_reached, open_consumer, spans_of
 from latentwatch.stream.kafka.topics import partition_count
 from latentwatch.stream.recording.rows import RecordedMessage
 from latentwatch.stream.recording.writer import RecordingWriter
@@ -55,7 +54,6 @@ class Recorder:
         self._positions = positions
         self._wanted = None if partitions is None else set(partitions)
         self._limits = Limits(value_bytes=settings.max_message_bytes)
-        read_within_bounds(settings.max_message_bytes)
         self._topic = settings.topics().activations
         self._log = structlog.get_logger("latentwatch.record")
         self.messages = 0
@@ -69,25 +67,21 @@ class Recorder:
         TopicError, RecordingError
             No such topic or partition; the topic is another one than the files are of.
         """
-        consumer = AIOKafkaConsumer(
-            **self._settings.kafka_options(),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        async with open_consumer(
+            self._settings,
             max_partition_fetch_bytes=max(UNFETCHED_BYTES, self._settings.max_message_bytes),
-        )
-        await consumer.start()
-        try:
-            ends = await self._begin(consumer)
-            while not stop.is_set():
-                if until_end and await _has_reached(consumer, ends):
-                    break
-                await self._poll(consumer)
-        finally:
-            # what is pending was read: an error of the broker is no reason to read it again
-            self._writer.flush_all()
-            await stop_consumer(consumer)
+        ) as consumer:
+            try:
+                ends = await self._begin(consumer)
+                while not stop.is_set():
+                    if until_end and await has_reached(consumer, ends):
+                        break
+                    await self._poll(consumer)
+            finally:
+                # what is pending was read: an error of the broker is no reason to read it again
+                self._writer.flush_all()
 
-    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+    async def _poll(self, consumer: Consumer) -> None:
         for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
             for record in records:
                 self._take(record)
@@ -115,7 +109,7 @@ class Recorder:
         self.skipped[reason] += 1
         self._writer.pass_over(record.partition, record.offset)
 
-    async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    async def _begin(self, consumer: Consumer) -> dict[TopicPartition, int]:
         """Go to where the files end; return where the topic ends at present."""
         there = set(range(await partition_count(self._settings, self._topic)))
         if self._wanted is not None and self._wanted - there:
@@ -125,13 +119,12 @@ class Recorder:
             )
         places = [TopicPartition(self._topic, p) for p in sorted(self._wanted or there)]
         consumer.assign(places)
-        beginnings = await consumer.beginning_offsets(places)
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
-        for place in places:
-            position = self._position(place.partition, beginnings[place], ends[place])
+        spans = await spans_of(consumer, places)
+        for place, (beginning, end) in spans.items():
+            position = self._position(place.partition, beginning, end)
             consumer.seek(place, position)
             self._log.info("recording", partition=place.partition, offset=position)
-        return ends
+        return {place: end for place, (_, end) in spans.items()}
 
     def _position(self, partition: int, beginning: int, end: int) -> int:
         position = self._positions.get(partition, beginning)
@@ -149,7 +142,3 @@ class Recorder:
                 next=beginning,
             )
         return max(position, beginning)
-
-
-async def _has_reached(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-    return all([await consumer.position(place) >= end for place, end in ends.items()])

@@ -23,7 +23,6 @@ from faust.exceptions import ConsumerNotStarted
 from mode import CrashingSupervisor
 
 from latentwatch.stream.core.processor import Incoming
-from latentwatch.stream.kafka.bounded_batches import read_within_bounds
 from latentwatch.stream.kafka.transport import PromptApp
 from latentwatch.stream.service.engine import SESSION_SECONDS, Engine
 from latentwatch.stream.service.metrics import serve_metrics
@@ -45,7 +44,7 @@ def build_app(settings: Settings, engine: Engine) -> faust.App:
     """Build the Faust app of one worker process around its engine."""
     topics = settings.topics()
     app = PromptApp(
-        settings.application_id,
+        settings,
         broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
         broker_credentials=_credentials(settings),
         store="memory://",
@@ -206,7 +205,6 @@ class _Worker(faust.Worker):
 def run_worker(settings: Settings) -> None:
     """Run until a signal ends it: exit code 0 after SIGTERM, 1 after an unexpected error."""
     configure_logs(settings)
-    read_within_bounds(settings.max_message_bytes)
     log = structlog.get_logger("latentwatch.worker")
     log.info(
         "worker starts",

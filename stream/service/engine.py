@@ -31,8 +31,9 @@ from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import LaneKey
 from latentwatch.stream.core.processor import Incoming, Processor
 from latentwatch.stream.core.rates import HourReport, RateAggregator
+from latentwatch.stream.kafka.reader import read_topic
 from latentwatch.stream.service.baselines import BaselineStore
-from latentwatch.stream.service.lane_state import read_lane_states, read_partition, state_key
+from latentwatch.stream.service.lane_state import read_lane_states, state_key
 from latentwatch.stream.service.metrics import make_observer
 from latentwatch.stream.service.metrics.health import Health
 from latentwatch.stream.service.traces import make_traces
@@ -194,12 +195,12 @@ class Engine:
         """Add parts of hours, of which the first has offset `first`; publish what they change."""
         async with self._lock:
             if partition not in self._rates_loaded:
-                earlier = read_partition(
-                    self.settings.kafka_options(), self.topics.hour_sketches, partition, first
+                earlier = read_topic(
+                    self.settings, self.topics.hour_sketches, partitions=[partition], before=first
                 )
-                async for _, value in earlier:
+                async for record in earlier:
                     # told of before: only the sums are wanted
-                    await self._compute(partial(self._add_parts, [value]))
+                    await self._compute(partial(self._add_parts, [record.value]))
                 self._rates_loaded.add(partition)
             reports = await self._compute(lambda: self._add_parts(values))
             await self._publish([x for r in reports for x in report_records(self.topics, r)])
@@ -225,9 +226,7 @@ class Engine:
                 self.health.load(False, time.monotonic())
 
     async def _load(self, partition: int) -> None:
-        states = await read_lane_states(
-            self.settings.kafka_options(), self.topics.lane_state, partition
-        )
+        states = await read_lane_states(self.settings, partition)
         parts = await self._compute(partial(self._processor.assign, partition, states))
         if parts:
             await self._publish(parts)

@@ -1,23 +1,20 @@
-"""The lane-state topic: where the state of each lane survives the worker.
+"""The lane-state topic, in which the state of each lane outlives its worker.
 
-A compacted topic of our own, with as many partitions as the input: the state of a lane stands in
-the partition with its input's number. It is written and awaited before the input offsets are
-acknowledged, and read to its end before the first record of an assigned partition is processed.
+It is a compacted topic of our own with as many partitions as the input: the state of a lane lies
+in the partition with the number of its input. A write is awaited before the input offsets are
+acknowledged. The partition is read to its end before the first record of its input is processed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
-
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from latentwatch.stream.core.errors import StateError
 from latentwatch.stream.core.lane import Lane, LaneKey
-from latentwatch.stream.kafka.consumers import stop_consumer
+from latentwatch.stream.kafka.reader import read_topic
+from latentwatch.stream.settings import Settings
 
-__all__ = ["read_lane_states", "read_partition", "state_key"]
+__all__ = ["read_lane_states", "state_key"]
 
 _log = structlog.get_logger("latentwatch.state")
 
@@ -27,55 +24,32 @@ def state_key(key: LaneKey) -> bytes:
     return f"{key.model}/{key.version}".encode()
 
 
-async def read_partition(
-    kafka_options: dict[str, Any], topic: str, partition: int, before: int | None = None
-) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
-    """Keys and values of a partition, from its beginning to its present end or to an offset.
+async def read_lane_states(settings: Settings, partition: int) -> list[bytes]:
+    """State of each lane of a partition; of several records, the one that got furthest.
 
-    One after another: what is not compacted yet may be much more than what it says.
-    """
-    place = TopicPartition(topic, partition)
-    consumer = AIOKafkaConsumer(
-        **kafka_options, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    try:
-        consumer.assign([place])
-        end = (await consumer.end_offsets([place]))[place]
-        if before is not None:
-            end = min(end, before)
-        await consumer.seek_to_beginning(place)
-        # compaction and transactions leave gaps: the position tells the end, not the count
-        while await consumer.position(place) < end:
-            for batch in (await consumer.getmany(place, timeout_ms=500)).values():
-                for record in batch:
-                    if record.offset < end:
-                        yield record.key, record.value
-    finally:
-        await stop_consumer(consumer)
-
-
-async def read_lane_states(
-    kafka_options: dict[str, Any], topic: str, partition: int
-) -> list[bytes]:
-    """State of each lane of a partition: of several records, the one that got furthest.
-
-    A worker that was paused may write its old state after another one took over; the offset in the
-    state, not the order of arrival, says which is newer.
+    A worker that was paused may write its old state after another one took over. The offset in the
+    state says which is newer, not the order of arrival.
     """
     newest: dict[bytes, tuple[int, bytes]] = {}
-    async for key, value in read_partition(kafka_options, topic, partition):
-        if key is None or value is None:
+    # workers write no transactions: those of others must not hide where the topic ends
+    records = read_topic(
+        settings,
+        settings.topics().lane_state,
+        partitions=[partition],
+        isolation_level="read_uncommitted",
+    )
+    async for record in records:
+        if record.key is None or record.value is None:
             continue
         try:
-            offset = Lane.offset_of(value)
+            offset = Lane.offset_of(record.value)
         except StateError as error:
             _log.error(
                 "lane state unreadable: passed over",
-                key=key.decode(errors="replace"),
+                key=record.key.decode(errors="replace"),
                 error=str(error),
             )
             continue
-        if key not in newest or offset >= newest[key][0]:
-            newest[key] = (offset, value)
+        if record.key not in newest or offset >= newest[record.key][0]:
+            newest[record.key] = (offset, record.value)
     return [value for _, value in newest.values()]

@@ -13,9 +13,11 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from latentwatch.stream.core.lane import Lane
+from latentwatch.stream.kafka.bounded_batches import Bounds
+from latentwatch.stream.kafka.reader import read_topic
 from latentwatch.stream.service.lane_state import read_lane_states
 from latentwatch.stream.settings import Settings
 from tests.end_to_end.traffic import LAYERS, START_HOUR
@@ -135,9 +137,7 @@ class Service:
 
     def taken(self, partition: int) -> int:
         """Newest offset of a partition that a lane's state has taken in; -1 without any."""
-        states = asyncio.run(
-            read_lane_states(self.settings.kafka_options(), self.topics.lane_state, partition)
-        )
+        states = asyncio.run(read_lane_states(self.settings, partition))
         return max((Lane.offset_of(state) for state in states), default=-1)
 
     def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
@@ -170,20 +170,9 @@ class Service:
     async def _read(self) -> Outputs:
         roles = {getattr(self.topics, role): role for role in Outputs.__dataclass_fields__}
         outputs = Outputs()
-        places = [
-            TopicPartition(topic, partition)
-            for topic in roles
-            for partition in range(self.settings.output_partitions)
-        ]
-        async with AIOKafkaConsumer(**self.settings.kafka_options()) as consumer:
-            consumer.assign(places)
-            await consumer.seek_to_beginning()
-            left = {p: end for p, end in (await consumer.end_offsets(places)).items() if end}
-            while left:
-                for place, records in (await consumer.getmany(timeout_ms=200)).items():
-                    for record in records:
-                        outputs.add(roles[place.topic], record)
-                left = {p: end for p, end in left.items() if await consumer.position(p) < end}
+        bounds = Bounds.of_dead_letters(self.settings)
+        async for record in read_topic(self.settings, *roles, bounds=bounds):
+            outputs.add(roles[record.topic], record)
         return outputs
 
     def end(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from click.testing import CliRunner
 
@@ -28,6 +28,7 @@ from latentwatch.stream.investigate.kafka import KafkaMessages, alert_in_kafka
 from latentwatch.stream.kafka.acls import acls_of
 from latentwatch.stream.kafka.connection import check_connection
 from latentwatch.stream.kafka.lag import WorkerLag
+from latentwatch.stream.kafka.reader import open_consumer
 from latentwatch.stream.kafka.roles import ROLES, Role
 from latentwatch.stream.replay.kafka import Replay
 from latentwatch.stream.replay.pace import Pace
@@ -201,7 +202,7 @@ async def write(settings: Settings, topic: str) -> None:
 
 async def read(settings: Settings, topic: str) -> None:
     place = TopicPartition(topic, 0)
-    async with AIOKafkaConsumer(**settings.kafka_options()) as consumer:
+    async with open_consumer(settings) as consumer:
         consumer.assign([place])
         consumer.seek(place, 0)
         async with asyncio.timeout(20):
@@ -230,9 +231,7 @@ def test_the_dashboard_may_not_speak_for_the_workers(parties: Parties, day: Day)
 
     async def commit() -> None:
         place = TopicPartition(parties.topics.alerts, 0)
-        async with AIOKafkaConsumer(
-            **settings.kafka_options(), group_id="vision", enable_auto_commit=False
-        ) as consumer:
+        async with open_consumer(settings, group_id="vision") as consumer:
             consumer.assign([place])
             await consumer.commit({place: 0})
 

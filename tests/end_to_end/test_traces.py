@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from click.testing import CliRunner
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from latentwatch.producers import BackgroundPublisher
 from latentwatch.stream.cli.main import main
+from latentwatch.stream.kafka.reader import read_topic
 from tests.end_to_end.traffic import HOUR_NS, START_HOUR, Traffic
 
 pytestmark = pytest.mark.broker
@@ -100,16 +100,8 @@ def publish(service: Any) -> None:
 
 
 async def records(service: Any, topic: str, partitions: int) -> list[Any]:
-    async with AIOKafkaConsumer(**service.settings.kafka_options()) as consumer:
-        places = [TopicPartition(topic, partition) for partition in range(partitions)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(places)
-        found: list[Any] = []
-        while len(found) < sum(ends.values()):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
-                found += batch
-        return found
+    found = read_topic(service.settings, topic, partitions=range(partitions))
+    return [record async for record in found]
 
 
 @dataclass

@@ -13,6 +13,7 @@ from latentwatch.stream.kafka.bounded_batches import (
     MOST_HEADERS,
     NOTE,
     BoundedRecords,
+    Bounds,
 )
 
 MOST = 1 << 20
@@ -45,7 +46,7 @@ def read(records: Any) -> list[Any]:
 
 
 def bounded(data: bytes, most: int = MOST) -> list[Any]:
-    return read(BoundedRecords(data, most))
+    return read(BoundedRecords(data, Bounds(most)))
 
 
 def notes(record: Any) -> list[str]:
@@ -64,13 +65,13 @@ def test_ordinary_batches_are_read_as_aiokafka_reads_them(codec: str, padding: i
     records = [*ORDINARY, (b"last", bytes(padding), [])]
     data = batch(records, codec) + batch(ORDINARY[:7], codec)
     assert bounded(data) == read(MemoryRecords(data))
-    assert BoundedRecords(data, MOST).size_in_bytes() == len(data)
+    assert BoundedRecords(data, Bounds(MOST)).size_in_bytes() == len(data)
 
 
 def test_a_batch_that_is_cut_short_is_left_for_the_next_response() -> None:
     whole = batch(ORDINARY[:3])
     assert bounded(whole + whole[:-1]) == bounded(whole)
-    assert not BoundedRecords(whole[:30], MOST).has_next()
+    assert not BoundedRecords(whole[:30], Bounds(MOST)).has_next()
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

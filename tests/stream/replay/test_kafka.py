@@ -120,15 +120,15 @@ def test_workers_that_do_not_move_stop_the_replay(ready: Settings, traffic: Any)
 def test_lag_counts_what_the_group_has_not_committed(ready: Settings, traffic: Any) -> None:
     replay(ready, messages_of(traffic), end_marker=False)
 
-    async def commit() -> int:
+    async def commit() -> list[int]:
         consumer = AIOKafkaConsumer(**ready.kafka_options(), group_id=ready.application_id)
         async with consumer, WorkerLag(ready) as lag:
             place = TopicPartition(ready.topics().activations, 0)
             consumer.assign([place])
             await consumer.commit({place: 2})
-            return await lag.messages({0: 3, 1: 3})
+            return [await lag.messages({0: 3, 1: 3}), await lag.total()]
 
-    assert asyncio.run(commit()) == 1 + 3
+    assert asyncio.run(commit()) == [1 + 3] * 2
 
 
 def test_recorders_share_partitions_and_go_on_where_the_files_end(
