@@ -104,7 +104,7 @@ def _in_a_book(baseline: Baseline, stored: list[bytes]) -> tuple[float, int]:
     started = time.perf_counter()
     for number in order.tolist():
         report = book.add(HourPart.from_bytes(stored[number]))
-        requests = report.rates[0]["requests"] if report else requests
+        requests = report.rates[0].requests if report else requests
     return time.perf_counter() - started, requests
 
 

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from latentwatch.detector import Baseline, Block, Requests, Sketch
+from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.state_codec import pack, reading, unpack
 from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.core.topic_names import Topics
 
 __all__ = ["HourAggregator", "HourPart", "Tally"]
 
@@ -73,6 +75,11 @@ class HourPart:
     def key(self) -> bytes:
         """Key in the hour-sketches topic; one record a part."""
         return f"{self.model}/{self.version}/{self.hour}/{self.partition}/{self.part}".encode()
+
+    def to_record(self, topics: Topics) -> Record:
+        """Internal record; all parts of a model version go to one partition."""
+        route = f"{self.model}/{self.version}".encode()
+        return Record(topics.hour_sketches, self.key, self.to_bytes(), [], route)
 
     def to_bytes(self) -> bytes:
         """Serialise for the hour-sketches topic."""

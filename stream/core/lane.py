@@ -18,6 +18,7 @@ from latentwatch.detector.features import Float32, Int64
 from latentwatch.producers.wire import ActivationBatch
 from latentwatch.stream.core.alerts import Alert, AlertTracker
 from latentwatch.stream.core.client_alerts import ClientAlertTracker
+from latentwatch.stream.core.events import AlertEvent
 from latentwatch.stream.core.hours import HourAggregator, HourPart, Tally
 from latentwatch.stream.core.policy import Policy
 from latentwatch.stream.core.state_codec import pack, reading, unpack
@@ -39,6 +40,10 @@ class AlertChange:
 
     key: LaneKey
     alert: Alert
+
+    def event(self, average_run_length: float) -> AlertEvent:
+        """The event that publishes it."""
+        return self.alert.event(*self.key, average_run_length)
 
 
 Output = AlertChange | HourPart

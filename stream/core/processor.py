@@ -18,12 +18,7 @@ from latentwatch.producers.wire import (
     read_end,
 )
 from latentwatch.stream.core.errors import StateError
-from latentwatch.stream.core.events import (
-    Record,
-    alert_record,
-    dead_letter_record,
-    hour_part_record,
-)
+from latentwatch.stream.core.events import DeadLetter, Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import Admitted, Lane, LaneKey, Output
 from latentwatch.stream.core.observer import LaneReport, Observer
@@ -153,14 +148,13 @@ class Processor:
             try:
                 self._take(message)
             except RefusedError as refused:
-                letter = dead_letter_record(
-                    self._topics,
+                letter = DeadLetter(
+                    topic=self._topics.activations,
                     **message._asdict(),
                     reason=refused.reason,
                     detail=str(refused),
-                    most_bytes=self._limits.value_bytes,
                 )
-                self._ready.append(letter)
+                self._ready.append(letter.to_record(self._topics, self._limits.value_bytes))
                 self._observer.refused(refused.reason)
             if len(self._ready) >= MOST_READY:
                 break
@@ -285,9 +279,9 @@ class Processor:
     def _record(self, output: Output) -> Record:
         if isinstance(output, HourPart):
             self._observer.late(output.tally.late)
-            return hour_part_record(self._topics, output)
+            return output.to_record(self._topics)
         self._observer.alert(output)
-        return alert_record(self._topics, output, self._policy.average_run_length)
+        return output.event(self._policy.average_run_length).to_record(self._topics)
 
 
 _REASONS = {

@@ -17,7 +17,7 @@ from itertools import islice
 
 from latentwatch.detector import Baseline
 from latentwatch.producers.wire import ActivationBatch, Limits
-from latentwatch.stream.core.events import Record, report_records
+from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.processor import Processor, RefusedError
 from latentwatch.stream.core.rates import FindBaseline, RateAggregator
@@ -88,7 +88,7 @@ class OfflineReplay:
             if record.topic != self._topics.hour_sketches:
                 yield record
             elif report := self._rates.add(HourPart.from_bytes(record.value or b"")):
-                yield from report_records(self._topics, report)
+                yield from report.to_records(self._topics)
 
 
 def _spread_over(pool: Executor, find_baseline: FindBaseline) -> FindBaseline:

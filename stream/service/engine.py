@@ -26,7 +26,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from latentwatch.producers.wire import Limits
 from latentwatch.stream.core.errors import StateError, SuspendedError, TopicError
-from latentwatch.stream.core.events import Record, report_records
+from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import LaneKey
 from latentwatch.stream.core.processor import Incoming, Processor
@@ -203,7 +203,7 @@ class Engine:
                     await self._compute(partial(self._add_parts, [record.value]))
                 self._rates_loaded.add(partition)
             reports = await self._compute(lambda: self._add_parts(values))
-            await self._publish([x for r in reports for x in report_records(self.topics, r)])
+            await self._publish([x for r in reports for x in r.to_records(self.topics)])
             for report in reports:
                 self.observer.hour(report)
 

@@ -130,7 +130,7 @@ class WorkerMetrics(Observer):
         """Count the requests that an hour flags anew, or no longer."""
         for request in report.flagged:
             name = self._names.of(report.model, report.version, judged=True)
-            self._flagged.labels(*name, request["status"]).inc()
+            self._flagged.labels(*name, request.status).inc()
 
     def revoked(self, partition: int) -> None:
         """Drop the series of a partition's lanes."""

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from latentwatch.detector import Baseline, Decision, Monitor
-from latentwatch.stream.core.alerts import Alert, AlertTracker
+from latentwatch.stream.core.alerts import Alert, AlertTracker, Peak
 
 BLOCK = 32
 
@@ -122,14 +122,17 @@ def test_the_peak_is_the_window_with_the_highest_score(
 ) -> None:
     judge(book, baseline, decision, 1.1, 1.5, 1.2)
     assert book.alert is not None
-    assert book.alert.peak["score"] == scored(decision, baseline, 1.5).score
+    assert book.alert.peak.score == scored(decision, baseline, 1.5).score
     assert book.alert.first_event_time_ns < book.alert.last_event_time_ns
     assert book.alert.last_event_time_ns == scored(decision, baseline, 1.2, 2).sketch.time_range[1]
 
 
-def test_severity_follows_the_share_that_must_be_adversarial() -> None:
+def test_severity_follows_the_share_that_must_be_adversarial(
+    baseline: Baseline, decision: Decision
+) -> None:
     def severity(share: float) -> str:
-        return Alert("a", "firing", 0, 0, 0, {"contamination_lower_bound": share}).severity
+        peak = replace(Peak.of(decision, baseline), contamination_lower_bound=share)
+        return Alert("a", "firing", 0, 0, 0, peak).severity
 
     assert [severity(share) for share in (0.0, 0.09, 0.1, 0.5)] == ["warning"] * 2 + [
         "critical"

@@ -94,7 +94,7 @@ def test_an_attack_fires_once_is_confirmed_and_resolves_when_calm(
     assert {alert.status for alert in told[1:-1]} == {"firing"}
     assert len({alert.id for alert in told}) == 1
     assert 200 <= told[0].first_offset * 20 <= 264
-    assert {s["request_id"] for s in told[0].peak["most_suspicious"]} <= {
+    assert {s.request_id for s in told[0].peak.most_suspicious} <= {
         f"r{n}" for n in range(200, 400)
     }
 

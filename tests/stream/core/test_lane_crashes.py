@@ -1,7 +1,7 @@
 """What holds for every stream: restarts, re-deliveries and early closes change no number."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwatch.producers.wire import ActivationBatch
-from latentwatch.stream.core.events import alert_record, hour_part_record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import AlertChange, Lane, LaneKey, Output
 from latentwatch.stream.core.policy import Policy
@@ -61,9 +60,9 @@ def batches(traffic: Any, stream: list[Step]) -> list[ActivationBatch]:
 def published(outputs: list[Output]) -> list[tuple[str, bytes, bytes]]:
     """Topic, key and value of each output."""
     records = [
-        alert_record(TOPICS, output, 20_000)
+        output.event(20_000).to_record(TOPICS)
         if isinstance(output, AlertChange)
-        else hour_part_record(TOPICS, output)
+        else output.to_record(TOPICS)
         for output in outputs
     ]
     return [(record.topic, record.key, record.value or b"") for record in records]
@@ -234,7 +233,7 @@ def without_offsets(output: Output) -> Any:
     """What an output says, but for the places in the topic."""
     if isinstance(output, AlertChange):
         alert = output.alert
-        values = {k: v for k, v in alert.peak.items() if k not in ("offsets", "most_suspicious")}
+        values = replace(alert.peak, offsets=[], most_suspicious=[])
         return alert.status, alert.first_event_time_ns, alert.last_event_time_ns, values
     tally = output.tally
     sketch = tally.sketch

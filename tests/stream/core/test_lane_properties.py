@@ -66,7 +66,7 @@ def without_offsets(outputs: list[Output]) -> list[Any]:
 
 def decided(alert: Alert) -> dict[str, Any]:
     kept = ("score", "p_value", "requests", "event_time_ns", "layers", "contamination", "pattern")
-    return {name: alert.peak[name] for name in kept}
+    return {name: getattr(alert.peak, name) for name in kept}
 
 
 def summed(tally: Tally) -> tuple[Any, ...]:
