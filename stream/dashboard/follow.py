@@ -13,7 +13,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from latentwatch.stream.core.errors import BrokerError, StreamError
+from latentwatch.stream.core.errors import BrokerError, EventError, StreamError
 from latentwatch.stream.dashboard.changes import Changes
 from latentwatch.stream.dashboard.records import ROLES, Parsed, parse
 from latentwatch.stream.dashboard.store import Place, Store
@@ -184,7 +184,7 @@ class Follower:
     def _parse(self, role: str, record: Any) -> Parsed | None:
         try:
             return parse(role, record)
-        except ValueError as error:
+        except EventError as error:
             self.progress.passed_over[role] += 1
             self._log.warning(
                 "skipped a record that does not belong in this topic: check who else writes to it, "

@@ -106,7 +106,8 @@ class Follower:
         if notification is None:
             self._announced.add(state)
             return True
-        log = self._log.bind(alert=state.id, status=state.status, severity=state.severity)
+        event = state.event
+        log = self._log.bind(alert=event.id, status=event.status, severity=event.severity)
         if not await self._retry.until_delivered(lambda: self._target.send(notification), log):
             return False
         self._announced.add(state)
@@ -150,8 +151,8 @@ def first_of_firing(states: Iterable[tuple[int, AlertState]], end: int) -> int:
     """
     firing: dict[str, int] = {}
     for offset, state in states:
-        if state.status == "firing":
-            firing.setdefault(state.id, offset)
+        if state.event.status == "firing":
+            firing.setdefault(state.event.id, offset)
         else:
-            firing.pop(state.id, None)
+            firing.pop(state.event.id, None)
     return min(firing.values(), default=end)
