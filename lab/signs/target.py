@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.progress import Progress
 from torch import Tensor
 

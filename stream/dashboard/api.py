@@ -11,9 +11,9 @@ from fastapi import APIRouter, Header, HTTPException, Path, Query, Request, Resp
 from fastapi.responses import StreamingResponse
 
 from latentwatch import __version__
+from latentwatch.stream.core.events import AlertEvent, RateRow
 from latentwatch.stream.dashboard.changes import MOST_LISTENERS
 from latentwatch.stream.dashboard.components import Components
-from latentwatch.stream.dashboard.records import Alert, Rate
 from latentwatch.stream.dashboard.responses import (
     AlertResponse,
     FlaggedResponse,
@@ -60,7 +60,7 @@ def _add_models(router: APIRouter, components: Components) -> None:
         return [Model(**found) for found in history.models()]
 
     @router.get("/hours", tags=["models"])
-    def hours(model: ModelName, version: Version, most: Most = 168) -> list[Rate]:
+    def hours(model: ModelName, version: Version, most: Most = 168) -> list[RateRow]:
         """The latest hours, one row per layer, oldest first."""
         return history.hours(model, version, most)
 
@@ -88,7 +88,7 @@ def _add_models(router: APIRouter, components: Components) -> None:
 def _add_alerts(router: APIRouter, components: Components) -> None:
     history, options = components.history, components.options
 
-    @router.get("/alerts", tags=["alerts"])
+    @router.get("/alerts", tags=["alerts"], response_model_exclude={"__all__": {"fired_at_offset"}})
     def alerts(
         model: ModelName | None = None,
         version: Version | None = None,
@@ -97,11 +97,15 @@ def _add_alerts(router: APIRouter, components: Components) -> None:
             str | None, Query(description="Only alerts fired before this time; use it to page.")
         ] = None,
         most: Most = 100,
-    ) -> list[Alert]:
+    ) -> list[AlertEvent]:
         """Open and past alerts, latest first."""
         return history.alerts(model, version, status, before, most)
 
-    @router.get("/alerts/{alert_id}", tags=["alerts"])
+    @router.get(
+        "/alerts/{alert_id}",
+        tags=["alerts"],
+        response_model_exclude={"alert": {"fired_at_offset"}},
+    )
     def alert(alert_id: AlertId) -> AlertResponse:
         """One alert with its course, and commands to investigate it."""
         found = _known(history.alert(alert_id))
@@ -197,14 +201,14 @@ def _add_service(router: APIRouter, components: Components) -> None:
         )
 
 
-def alert_commands(alert: Alert, recording: str) -> dict[str, str]:
+def alert_commands(alert: AlertEvent, recording: str) -> dict[str, str]:
     """Commands to copy: ``inspect`` an alert, and two ways to ``replay`` its hours.
 
     Names chosen by producers are quoted for the shell.
 
     Parameters
     ----------
-    alert : Alert
+    alert : AlertEvent
     recording : str
         Folder or URL.
     """
@@ -223,7 +227,7 @@ def alert_commands(alert: Alert, recording: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _hours(alert: Alert) -> list[str]:
+def _hours(alert: AlertEvent) -> list[str]:
     """The full hours that an alert touches, so that a replay includes what led up to it."""
     try:
         first = datetime.fromisoformat(alert.window.first_event_time)

@@ -13,7 +13,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from latentwatch.stream.core.errors import BrokerError, StreamError
+from latentwatch.stream.core.errors import BrokerError, EventError, StreamError
 from latentwatch.stream.dashboard.changes import Changes
 from latentwatch.stream.dashboard.records import ROLES, Parsed, parse
 from latentwatch.stream.dashboard.store import Place, Store
@@ -143,16 +143,16 @@ class Follower:
     async def _begin(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         known = self._store.places()
         for place, (begin, end) in (await spans_of(consumer, places)).items():
-            stands = known.get(Place(*place), begin)
-            if stands > end:
+            offset = known.get(Place(*place), begin)
+            if offset > end:
                 self._log.warning(
                     "the topic is shorter than the history, so it has been recreated: reading it "
                     "from the start",
                     topic=place.topic,
                     partition=place.partition,
                 )
-                stands = begin
-            consumer.seek(place, max(stands, begin))
+                offset = begin
+            consumer.seek(place, max(offset, begin))
 
     async def _follow(self, consumer: Consumer, counts: Mapping[str, int]) -> None:
         look_at, topics_at = 0.0, time.monotonic() + self._topics_seconds()
@@ -184,7 +184,7 @@ class Follower:
     def _parse(self, role: str, record: Any) -> Parsed | None:
         try:
             return parse(role, record)
-        except ValueError as error:
+        except EventError as error:
             self.progress.passed_over[role] += 1
             self._log.warning(
                 "skipped a record that does not belong in this topic: check who else writes to it, "

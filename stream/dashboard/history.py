@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from latentwatch.stream.dashboard.records import Alert, DeadLetter, Flagged, Rate
+from latentwatch.stream.core.events import AlertEvent, FlaggedRequest, RateRow
+from latentwatch.stream.dashboard.records import LetterSummary
 from latentwatch.stream.dashboard.schema import open_for_reading
 
 __all__ = ["History"]
@@ -53,7 +54,7 @@ class History:
             "newest_hour": newest[0] if newest else None,
         }
 
-    def hours(self, model: str, version: str, most: int) -> list[Rate]:
+    def hours(self, model: str, version: str, most: int) -> list[RateRow]:
         """Rows of the latest hours of a model version, one per layer, oldest hour first."""
         with self._reading() as connection:
             first = connection.execute(
@@ -70,13 +71,13 @@ class History:
         version: str,
         hour: str | None = None,
         after: str = "",
-    ) -> list[Rate]:
+    ) -> list[RateRow]:
         rows = connection.execute(
             "SELECT data FROM rate WHERE (model, version) = (?, ?) AND hour > ? "
             "AND (? IS NULL OR hour = ?) ORDER BY hour, layer",
             (model, version, after, hour, hour),
         )
-        return [Rate.model_validate_json(row["data"]) for row in rows]
+        return [RateRow.from_json(_event(row)) for row in rows]
 
     def alerts(
         self,
@@ -85,7 +86,7 @@ class History:
         status: str | None = None,
         before: str | None = None,
         most: int = 100,
-    ) -> list[Alert]:
+    ) -> list[AlertEvent]:
         """Alerts, latest first."""
         with self._reading() as connection:
             rows = connection.execute(
@@ -97,16 +98,16 @@ class History:
                 {"model": model, "version": version, "status": status, "before": before,
                  "most": most},
             )  # fmt: skip
-            return [Alert.model_validate_json(row["data"]) for row in rows]
+            return [_alert(row) for row in rows]
 
-    def alert(self, beginning: str) -> Alert | None:
+    def alert(self, beginning: str) -> AlertEvent | None:
         """The alert with this id, or the only one whose id starts with it."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT data FROM alert WHERE substr(id, 1, ?) = ? LIMIT 2",
                 (len(beginning), beginning),
             ).fetchall()
-        return Alert.model_validate_json(rows[0]["data"]) if len(rows) == 1 else None
+        return _alert(rows[0]) if len(rows) == 1 else None
 
     def steps(self, alert_id: str) -> list[dict[str, Any]]:
         """Published states of an alert, oldest first."""
@@ -120,7 +121,7 @@ class History:
 
     def flagged(
         self, model: str, version: str, hour: str | None, most: int
-    ) -> list[tuple[int, Flagged]]:
+    ) -> list[tuple[int, FlaggedRequest]]:
         """Flagged requests with their numbers, least typical first."""
         with self._reading() as connection:
             rows = connection.execute(
@@ -128,15 +129,15 @@ class History:
                 "AND (? IS NULL OR hour = ?) ORDER BY p_value, energy DESC LIMIT ?",
                 (model, version, hour, hour, most),
             )
-            return [(row["number"], Flagged.model_validate_json(row["data"])) for row in rows]
+            return [(row["number"], FlaggedRequest.from_json(_event(row))) for row in rows]
 
-    def flagged_request(self, number: int) -> Flagged | None:
+    def flagged_request(self, number: int) -> FlaggedRequest | None:
         """The flagged request with a number."""
         with self._reading() as connection:
             row = connection.execute(
                 "SELECT data FROM flagged WHERE number = ?", (number,)
             ).fetchone()
-        return Flagged.model_validate_json(row["data"]) if row else None
+        return FlaggedRequest.from_json(_event(row)) if row else None
 
     def samples(
         self, model: str, version: str, since: float, until: float
@@ -162,7 +163,7 @@ class History:
             ).fetchall()
         return [(row["at"], row["messages"]) for row in rows]
 
-    def letters(self, most: int) -> tuple[list[dict[str, Any]], list[DeadLetter]]:
+    def letters(self, most: int) -> tuple[list[dict[str, Any]], list[LetterSummary]]:
         """Numbers of dead letters by reason, and the latest ones."""
         with self._reading() as connection:
             counts = connection.execute("SELECT * FROM letter_count ORDER BY count DESC, reason")
@@ -170,7 +171,7 @@ class History:
                 "SELECT data FROM letter ORDER BY number DESC LIMIT ?", (most,)
             )
             return [dict(row) for row in counts], [
-                DeadLetter.model_validate(orjson.loads(row["data"])) for row in newest
+                LetterSummary.model_validate_json(row["data"]) for row in newest
             ]
 
     @contextmanager
@@ -180,6 +181,15 @@ class History:
             yield connection
         finally:
             connection.close()
+
+
+def _event(row: sqlite3.Row, **defaults: Any) -> dict[str, Any]:
+    return {"data": {**defaults, **orjson.loads(row["data"])}}
+
+
+def _alert(row: sqlite3.Row) -> AlertEvent:
+    # histories of earlier versions lack this member, which the API does not show
+    return AlertEvent.from_json(_event(row, fired_at_offset=0))
 
 
 def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from latentwatch.stream.dashboard.records import Alert, DeadLetter, Flagged, Rate
+from latentwatch.stream.core.events import AlertEvent, FlaggedRequest, RateRow
+from latentwatch.stream.dashboard.records import LetterSummary
 
 __all__ = [
     "AlertResponse",
@@ -30,7 +31,7 @@ class Model(BaseModel):
     version: str
     alerts: int
     firing: int
-    newest_hour: Rate | None
+    newest_hour: RateRow | None
 
 
 class Step(BaseModel):
@@ -47,7 +48,7 @@ class Step(BaseModel):
 class AlertResponse(BaseModel):
     """An alert, its course, and commands to investigate it."""
 
-    alert: Alert
+    alert: AlertEvent
     steps: list[Step]
     commands: dict[str, str]
     pictures: bool
@@ -58,7 +59,7 @@ class FlaggedResponse(BaseModel):
     """A flagged request; its number identifies its picture."""
 
     number: int
-    request: Flagged
+    request: FlaggedRequest
 
 
 class Point(BaseModel):
@@ -90,7 +91,7 @@ class LettersResponse(BaseModel):
     """Dead letters: counts by reason, and the latest ones."""
 
     counts: list[LetterCount]
-    examples: list[DeadLetter]
+    examples: list[LetterSummary]
 
 
 class WorkerResponse(BaseModel):

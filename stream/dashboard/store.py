@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
+import orjson
+
+from latentwatch.stream.core.events import AlertEvent, FlaggedRequest, RateRow
 from latentwatch.stream.dashboard.options import DashboardError
-from latentwatch.stream.dashboard.records import Alert, DeadLetter, Flagged, Parsed, Rate
+from latentwatch.stream.dashboard.records import Event, LetterSummary, Parsed
 from latentwatch.stream.dashboard.schema import open_for_writing
 
 __all__ = ["MOST_LETTERS", "Place", "Sample", "Store"]
@@ -184,7 +187,11 @@ def _only_writer(path: Path) -> IO[str]:
     return guard
 
 
-def _put_alert(connection: sqlite3.Connection, alert: Alert, published: float) -> None:
+def _json(event: Event) -> str:
+    return orjson.dumps(event.data()).decode()
+
+
+def _put_alert(connection: sqlite3.Connection, alert: AlertEvent, published: float) -> None:
     step = (alert.id, alert.last_seen_at, alert.status, alert.severity, alert.score)
     connection.execute(
         "REPLACE INTO alert_step VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -199,11 +206,11 @@ def _put_alert(connection: sqlite3.Connection, alert: Alert, published: float) -
         "data = excluded.data "
         "WHERE (excluded.last_seen_at, excluded.status) >= (last_seen_at, status)",
         (alert.id, alert.model, alert.version, alert.status, alert.severity, alert.fired_at,
-         alert.last_seen_at, published, alert.model_dump_json()),
+         alert.last_seen_at, published, _json(alert)),
     )  # fmt: skip
 
 
-def _put_rate(connection: sqlite3.Connection, rate: Rate, published: float) -> None:
+def _put_rate(connection: sqlite3.Connection, rate: RateRow, published: float) -> None:
     hour = (rate.model, rate.version, rate.hour)
     if rate.status == "ok":
         # an hour without a baseline has one row without a layer, which a row with one replaces
@@ -215,11 +222,11 @@ def _put_rate(connection: sqlite3.Connection, rate: Rate, published: float) -> N
         "ON CONFLICT (model, version, hour, layer) DO UPDATE SET revision = excluded.revision, "
         "published = excluded.published, data = excluded.data "
         "WHERE excluded.revision >= revision",
-        (*hour, rate.layer, rate.revision, published, rate.model_dump_json()),
+        (*hour, rate.layer, rate.revision, published, _json(rate)),
     )
 
 
-def _put_flagged(connection: sqlite3.Connection, found: Flagged, published: float) -> None:
+def _put_flagged(connection: sqlite3.Connection, found: FlaggedRequest, published: float) -> None:
     place = (found.model, found.version, found.request_id, found.partition, found.offset)
     if found.status == "withdrawn":
         connection.execute(
@@ -231,11 +238,11 @@ def _put_flagged(connection: sqlite3.Connection, found: Flagged, published: floa
     connection.execute(
         "REPLACE INTO flagged (model, version, request_id, partition, offset, hour, p_value,"
         " energy, published, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*place, found.hour, found.p_value, found.energy, published, found.model_dump_json()),
+        (*place, found.hour, found.p_value, found.energy, published, _json(found)),
     )
 
 
-def _put_letter(connection: sqlite3.Connection, letter: DeadLetter, published: float) -> None:
+def _put_letter(connection: sqlite3.Connection, letter: LetterSummary, published: float) -> None:
     row = (letter.place, letter.reason, published, letter.model_dump_json())
     added = connection.execute(
         "INSERT OR IGNORE INTO letter (place, reason, published, data) VALUES (?, ?, ?, ?)", row
@@ -250,8 +257,8 @@ def _put_letter(connection: sqlite3.Connection, letter: DeadLetter, published: f
 
 
 _PUT: dict[type, Callable[[sqlite3.Connection, Any, float], None]] = {
-    Alert: _put_alert,
-    Rate: _put_rate,
-    Flagged: _put_flagged,
-    DeadLetter: _put_letter,
+    AlertEvent: _put_alert,
+    RateRow: _put_rate,
+    FlaggedRequest: _put_flagged,
+    LetterSummary: _put_letter,
 }

@@ -8,12 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from latentwatch.stream.core.events import AlertEvent
 from latentwatch.stream.notify.change import AlertState, Notification
 from latentwatch.stream.notify.text import (
-    EXTRACTION,
     client_name,
     client_summary,
-    is_about_client,
     messages,
     model_name,
     one_line,
@@ -41,7 +40,7 @@ def firing_alert(state: AlertState, now: float, resend_seconds: float) -> dict[s
     resend_seconds : float
         Interval at which it is sent again.
     """
-    return _alert(state, state.severity, now + VALIDITY_IN_RESENDS * resend_seconds)
+    return _alert(state, state.event.severity, now + VALIDITY_IN_RESENDS * resend_seconds)
 
 
 def changed_alerts(
@@ -53,66 +52,67 @@ def changed_alerts(
     on it. When it changes, the alert with the old severity ends and a new one begins.
     """
     state, before = notification.state, notification.previous
+    severity = state.event.severity
     posted = []
-    if before is not None and before.severity != state.severity:
-        posted.append(_alert(state, before.severity, now))
-    firing = state.status == "firing"
+    if before is not None and before.event.severity != severity:
+        posted.append(_alert(state, before.event.severity, now))
+    firing = state.event.status == "firing"
     posted.append(
-        firing_alert(state, now, resend_seconds) if firing else _alert(state, state.severity, now)
+        firing_alert(state, now, resend_seconds) if firing else _alert(state, severity, now)
     )
     return posted
 
 
 def _alert(state: AlertState, severity: str, ends: float) -> dict[str, Any]:
-    data = state.data
+    alert = state.event
     # apart from the severity, labels never change in the life of an alert
     labels = {
         "alertname": ALERT_NAME,
-        "alert_id": state.id,
+        "alert_id": alert.id,
         "severity": severity,
-        "model": one_line(data.get("model")),
-        "version": one_line(data.get("version")),
-        "partition": str(data.get("partition")),
+        "model": one_line(alert.model),
+        "version": one_line(alert.version),
+        "partition": str(alert.partition),
     }
-    if is_about_client(data):
+    if alert.about_client:
         # a window's pattern may change between confirmations, so only this one can be a label
-        labels["pattern"] = EXTRACTION
+        labels["pattern"] = alert.pattern
     annotations = {
-        "summary": f"{model_name(state)}: {pattern(state)}",
-        **(_client_annotations(state) if is_about_client(data) else _window_annotations(state)),
-        "inspect": f"latentwatch inspect {state.id[:12]}",
-        "last_seen_at": state.last_seen_at,
-        "idempotency_key": f"{state.id}/{state.status}/{state.severity}",
+        "summary": f"{model_name(alert)}: {pattern(alert)}",
+        **(_client_annotations(alert) if alert.about_client else _window_annotations(alert)),
+        "inspect": f"latentwatch inspect {alert.id[:12]}",
+        "last_seen_at": alert.last_seen_at,
+        "idempotency_key": f"{alert.id}/{alert.status}/{alert.severity}",
         "trace_id": state.traceparent.split("-")[1] if state.traceparent else "",
     }
     return {
         "labels": labels,
         "annotations": {name: text for name, text in annotations.items() if text},
-        "startsAt": _begin(data, ends),
+        "startsAt": _begin(alert, ends),
         "endsAt": _rfc3339(ends),
     }
 
 
-def _window_annotations(state: AlertState) -> dict[str, str]:
+def _window_annotations(alert: AlertEvent) -> dict[str, str]:
     return {
-        "description": summary(state.data),
-        "most_suspicious": ", ".join(suspects(state)),
+        "description": summary(alert),
+        "most_suspicious": ", ".join(suspects(alert)),
     }
 
 
-def _client_annotations(state: AlertState) -> dict[str, str]:
+def _client_annotations(alert: AlertEvent) -> dict[str, str]:
     # the name is never a label: clients choose it freely
     return {
-        "description": client_summary(state.data),
-        "client": client_name(state.data),
-        "messages": messages(state.data),
+        "description": client_summary(alert),
+        "client": client_name(alert),
+        "messages": messages(alert),
     }
 
 
-def _begin(data: Any, ends: float) -> str:
+def _begin(alert: AlertEvent, ends: float) -> str:
     """When it fired, but never after its end: event time may run ahead of the clock."""
     end = _rfc3339(ends)
-    return min(str(data.get("fired_at") or end), end)
+    return min(alert.fired_at, end)
 
 
 def _rfc3339(seconds: float) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 import orjson
 import structlog
 
+from latentwatch.stream.core.errors import EventError
+from latentwatch.stream.core.events import AlertEvent
+
 __all__ = ["AlertReader", "AlertState", "Announced", "Notification", "alert_state"]
 
 
@@ -19,30 +22,21 @@ class AlertState:
 
     Parameters
     ----------
-    id : str
-    status : str
-        ``"firing"`` or ``"resolved"``.
-    severity : str
-        ``"warning"`` or ``"critical"``.
-    last_seen_at : str
-        RFC 3339 in UTC with nanoseconds, so that text sorts in the order of time.
+    event : AlertEvent
     data : mapping
-        The data of the CloudEvent.
+        The data of the CloudEvent as published, which webhooks pass on unchanged.
     traceparent : str, optional
         W3C trace parent of the span that published it, if the worker has tracing enabled.
     """
 
-    id: str
-    status: str
-    severity: str
-    last_seen_at: str
+    event: AlertEvent
     data: Mapping[str, Any]
     traceparent: str | None = None
 
     @property
     def moment(self) -> tuple[str, bool]:
         """Position in the alert's life; of two states at one time, the resolved one is later."""
-        return self.last_seen_at, self.status == "resolved"
+        return self.event.last_seen_at, self.event.status == "resolved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +49,8 @@ class Notification:
     @property
     def idempotency_key(self) -> str:
         """Identical for every delivery of one change, so that receivers can drop duplicates."""
-        return f"{self.state.id}/{self.state.status}/{self.state.severity}"
+        event = self.state.event
+        return f"{event.id}/{event.status}/{event.severity}"
 
 
 def alert_state(
@@ -65,7 +60,7 @@ def alert_state(
 
     Raises
     ------
-    ValueError
+    EventError
         If the record is not a CloudEvent about an alert.
 
     Examples
@@ -75,16 +70,8 @@ def alert_state(
     """
     if value is None:
         return None
-    try:
-        data = orjson.loads(value)["data"]
-        id_, *fields = (data[name] for name in ("id", "status", "severity", "last_seen_at"))
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"not an alert event ({error!r})") from error
-    if not all(isinstance(field, str) for field in (id_, *fields)):
-        raise ValueError("not an alert event: id, status, severity, last_seen_at must be text")
-    status, severity, last_seen_at = fields
-    trace = traceparent_of(headers)
-    return AlertState(id_, status, severity, last_seen_at, data, trace)
+    event = AlertEvent.from_json(value)
+    return AlertState(event, orjson.loads(value)["data"], traceparent_of(headers))
 
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -114,7 +101,7 @@ class AlertReader:
         """The state in an ``aiokafka.ConsumerRecord``; None for tombstones and bad records."""
         try:
             return alert_state(record.value, record.headers)
-        except ValueError as error:
+        except EventError as error:
             self.set_aside += 1
             self._log.warning(
                 "set aside a record that is not an alert: check who else writes to this topic",
@@ -139,24 +126,28 @@ class Announced:
         that restarts may publish states again. The end of an alert whose beginning is unknown is
         reported, because somebody may have been notified of that beginning and be waiting.
         """
-        previous = self._latest.get(state.id)
+        previous = self._latest.get(state.event.id)
         if previous is None:
             return Notification(state)
         if state.moment < previous.moment:
             return None
-        if (state.status, state.severity) == (previous.status, previous.severity):
+        old, new = previous.event, state.event
+        if (new.status, new.severity) == (old.status, old.severity):
             return None
         return Notification(state, previous)
 
     def add(self, state: AlertState) -> None:
         """Record that the target knows a state, unless it knows a newer one."""
-        previous = self._latest.get(state.id)
+        previous = self._latest.get(state.event.id)
         if previous is None or state.moment >= previous.moment:
-            over = state.status != "firing"
-            # an alert that is over is never sent again: its id and its end are enough
-            self._latest[state.id] = replace(state, data={}) if over else state
+            self._latest[state.event.id] = state if state.event.status == "firing" else _end(state)
 
     @property
     def firing(self) -> list[AlertState]:
         """Alerts that are firing, in the order in which they were first added."""
-        return [state for state in self._latest.values() if state.status == "firing"]
+        return [state for state in self._latest.values() if state.event.status == "firing"]
+
+
+def _end(state: AlertState) -> AlertState:
+    """A resolved state without its details: it is never sent again."""
+    return replace(state, event=replace(state.event, layers={}, most_suspicious=[]), data={})

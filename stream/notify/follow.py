@@ -87,15 +87,15 @@ class Follower:
     async def _begin(self, consumer: Consumer, place: TopicPartition) -> None:
         """Load what the target already knows, and seek to its committed offset."""
         begin, end = (await spans_of(consumer, [place]))[place]
-        stands = await consumer.committed(place)
-        if stands is None or stands > end:
+        committed = await consumer.committed(place)
+        if committed is None or committed > end:
             # committed before the first delivery, so that no later alert can be lost
             states = await self._states(consumer, {place: (begin, end)})
-            stands = first_of_firing(states, end)
-            await consumer.commit({place: stands})
-        for _, state in await self._states(consumer, {place: (begin, stands)}):
+            committed = first_of_firing(states, end)
+            await consumer.commit({place: committed})
+        for _, state in await self._states(consumer, {place: (begin, committed)}):
             self._announced.add(state)
-        consumer.seek(place, max(begin, stands))
+        consumer.seek(place, max(begin, committed))
 
     async def _take(self, consumer: Consumer, place: TopicPartition, record: Any) -> bool:
         """Deliver what a record changes, if anything; False if the process stops before that."""
@@ -106,7 +106,8 @@ class Follower:
         if notification is None:
             self._announced.add(state)
             return True
-        log = self._log.bind(alert=state.id, status=state.status, severity=state.severity)
+        event = state.event
+        log = self._log.bind(alert=event.id, status=event.status, severity=event.severity)
         if not await self._retry.until_delivered(lambda: self._target.send(notification), log):
             return False
         self._announced.add(state)
@@ -115,7 +116,7 @@ class Follower:
         return True
 
     async def _states(self, consumer: Consumer, spans: Spans) -> list[tuple[int, AlertState]]:
-        """Offsets and states of the records in a stretch, without those that are not alerts."""
+        """Offsets and states of the records in a range, without those that are not alerts."""
         records = read_spans(consumer, spans)
         found = [(record.offset, self._reader.read(record)) async for record in records]
         return [(offset, state) for offset, state in found if state is not None]
@@ -150,8 +151,8 @@ def first_of_firing(states: Iterable[tuple[int, AlertState]], end: int) -> int:
     """
     firing: dict[str, int] = {}
     for offset, state in states:
-        if state.status == "firing":
-            firing.setdefault(state.id, offset)
+        if state.event.status == "firing":
+            firing.setdefault(state.event.id, offset)
         else:
-            firing.pop(state.id, None)
+            firing.pop(state.event.id, None)
     return min(firing.values(), default=end)

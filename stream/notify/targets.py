@@ -22,6 +22,7 @@ import aiohttp
 import orjson
 
 from latentwatch.stream.core.errors import StreamError
+from latentwatch.stream.core.events import AlertEvent
 from latentwatch.stream.notify import alertmanager
 from latentwatch.stream.notify.change import AlertState, Notification
 from latentwatch.stream.notify.text import body, markdown, title
@@ -187,7 +188,7 @@ def sign(secret: bytes, timestamp: str, body: bytes) -> str:
 
 def webhook_body(notification: Notification) -> bytes:
     """JSON with the texts, the alert as published in the topic, and the state reported before."""
-    before = notification.previous
+    before = notification.previous and notification.previous.event
     return orjson.dumps(
         {
             "idempotency_key": notification.idempotency_key,
@@ -241,7 +242,7 @@ class AppriseTarget:
             title=title(notification),
             body=markdown(notification),
             body_format="markdown",
-            notify_type=_notify_type(notification.state),
+            notify_type=_notify_type(notification.state.event),
         )
         if not delivered:
             raise DeliveryError(
@@ -252,10 +253,10 @@ class AppriseTarget:
         """Do nothing: people receive changes only."""
 
 
-def _notify_type(state: AlertState) -> str:
-    if state.status == "resolved":
+def _notify_type(alert: AlertEvent) -> str:
+    if alert.status == "resolved":
         return "success"
-    return "failure" if state.severity == "critical" else "warning"
+    return "failure" if alert.severity == "critical" else "warning"
 
 
 async def _post(url: str, content: bytes, headers: Mapping[str, str], seconds: float) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from latentwatch.stream.notify.change import AlertState, Notification
+from latentwatch.stream.core.events import AlertEvent
+from latentwatch.stream.notify.change import Notification
 
-__all__ = ["EXTRACTION", "body", "is_about_client", "markdown", "summary", "title"]
-
-EXTRACTION = "extraction"
-"""The pattern of alerts about a client; all other alerts are about a window of requests."""
+__all__ = ["body", "markdown", "summary", "title"]
 
 NAMED_REQUESTS = 5
 """Requests listed in a message; the alert itself lists more."""
@@ -20,11 +17,11 @@ _ESCAPED = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>"})
 
 def title(notification: Notification) -> str:
     """One line: what happened to which model."""
-    state, before = notification.state, notification.previous
-    what = state.status
-    if before is not None and before.status == state.status:
-        what = f"now {state.severity}"
-    return f"[{state.severity}] {model_name(state)}: {pattern(state)}, {what}"
+    alert, before = notification.state.event, notification.previous
+    what: str = alert.status
+    if before is not None and before.event.status == alert.status:
+        what = f"now {alert.severity}"
+    return f"[{alert.severity}] {model_name(alert)}: {pattern(alert)}, {what}"
 
 
 def body(notification: Notification) -> str:
@@ -49,124 +46,82 @@ def code(text: str) -> str:
     return f"`{text.replace('`', chr(39))}`"
 
 
-def model_name(state: AlertState) -> str:
+def model_name(alert: AlertEvent) -> str:
     """Model and version, such as ``resnet/7``."""
-    return f"{one_line(state.data.get('model'))}/{one_line(state.data.get('version'))}"
+    return f"{one_line(alert.model)}/{one_line(alert.version)}"
 
 
-def pattern(state: AlertState) -> str:
+def pattern(alert: AlertEvent) -> str:
     """What kind of departure from the baseline the alert reports."""
-    if is_about_client(state.data):
+    if alert.about_client:
         # without the name: clients choose it, and a title has no way to quote it safely
         return "possible model extraction"
-    named = one_line(state.data.get("pattern") or "unusual")
-    return "data drift" if named == "drift" else f"{named} requests"
+    return "data drift" if alert.pattern == "drift" else f"{alert.pattern} requests"
 
 
-def is_about_client(data: Mapping[str, Any]) -> bool:
-    """Whether an alert is about one client's queries rather than a window of requests."""
-    return data.get("pattern") == EXTRACTION
+def one_line(text: str) -> str:
+    """Text without line breaks, control characters and other unprintable characters."""
+    return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
-def one_line(value: object) -> str:
-    """A value as text, with line breaks and control characters replaced."""
-    return "".join(c if c.isprintable() else " " for c in str(value))[:200]
-
-
-def summary(data: Mapping[str, Any]) -> str:
-    """Contamination of an alert's window, and its score against the threshold.
-
-    Examples
-    --------
-    >>> data = {"contamination": 0.219, "contamination_lower_bound": 0.012, "score": 9.28}
-    >>> summary(data | {"threshold": 7.47, "window": {"requests": 64}})
-    '21.9% of 64 requests (at least 1.2%); score 9.28, threshold 7.47'
-    """
-    window = data.get("window") or {}
+def summary(alert: AlertEvent) -> str:
+    """Contamination of an alert's window, and its score against the threshold."""
     return (
-        f"{_share(data.get('contamination'))} of {window.get('requests', '?')} requests "
-        f"(at least {_share(data.get('contamination_lower_bound'))}); "
-        f"score {_number(data.get('score'))}, threshold {_number(data.get('threshold'))}"
+        f"{_share(alert.contamination)} of {alert.window.requests} requests "
+        f"(at least {_share(alert.contamination_lower_bound)}); "
+        f"score {alert.score:.4g}, threshold {alert.threshold:.4g}"
     )
 
 
-def client_name(data: Mapping[str, Any]) -> str:
+def client_name(alert: AlertEvent) -> str:
     """The name that an alert's client uses."""
-    return one_line(data.get("client") or "(unknown)")
+    return one_line(alert.client or "(unknown)")
 
 
-def client_summary(data: Mapping[str, Any], literal: Callable[[str], str] = str) -> str:
-    """The evidence against a client; `literal` escapes the client's name.
-
-    Examples
-    --------
-    >>> window = {"requests": 180, "first_event_time": "2026-01-05T12:03:00.000000000Z"}
-    >>> data = {"client": "u7", "score": 14212.8, "threshold": 10000.0, "window": window}
-    >>> client_summary(data).partition(", 180")[0]
-    'Client u7 appears to be extracting the model: evidence 14,213 (threshold 10,000)'
-    """
-    window = data.get("window") or {}
-    evidence, threshold = _whole(data.get("score")), _whole(data.get("threshold"))
+def client_summary(alert: AlertEvent, literal: Callable[[str], str] = str) -> str:
+    """The evidence against a client; `literal` escapes the client's name."""
     return (
-        f"Client {literal(client_name(data))} appears to be extracting the model: evidence "
-        f"{evidence} (threshold {threshold}), {_whole(window.get('requests'))} queries since "
-        f"{one_line(window.get('first_event_time', 'an unknown time'))}"
+        f"Client {literal(client_name(alert))} appears to be extracting the model: evidence "
+        f"{alert.score:,.0f} (threshold {alert.threshold:,.0f}), {alert.window.requests:,} queries "
+        f"since {alert.window.first_event_time}"
     )
 
 
-def messages(data: Mapping[str, Any]) -> str:
-    """Offsets of an alert's requests in the activations topic; empty if unknown.
-
-    Examples
-    --------
-    >>> messages({"window": {"offsets": [{"partition": 0, "first": 25, "last": 93}]}})
-    'partition 0, offsets 25 to 93'
-    """
-    places = (data.get("window") or {}).get("offsets") or []
+def messages(alert: AlertEvent) -> str:
+    """Offsets of an alert's requests in the activations topic."""
     return "; ".join(
-        f"partition {place.get('partition')}, offsets {place.get('first')} to {place.get('last')}"
-        for place in places
+        f"partition {place.partition}, offsets {place.first} to {place.last}"
+        for place in alert.window.offsets
     )
 
 
-def suspects(state: AlertState) -> list[str]:
+def suspects(alert: AlertEvent) -> list[str]:
     """Ids of the most suspicious requests, the most suspicious first."""
-    listed = state.data.get("most_suspicious") or []
-    return [one_line(found.get("request_id")) for found in listed[:NAMED_REQUESTS]]
+    return [one_line(found.request_id) for found in alert.most_suspicious[:NAMED_REQUESTS]]
 
 
 def _lines(
     notification: Notification, plain: Callable[[str], str], literal: Callable[[str], str]
 ) -> list[str]:
-    state, before = notification.state, notification.previous
+    alert, before = notification.state.event, notification.previous
     lines = [
-        plain(f"Model {model_name(state)}, partition {state.data.get('partition')}"),
-        plain(f"Alert {state.id}: {state.status}, severity {state.severity}"),
-        client_summary(state.data, literal)
-        if is_about_client(state.data)
-        else plain(f"Contamination: {summary(state.data)}"),
-        plain(f"Fired at {state.data.get('fired_at')}, last seen at {state.last_seen_at}"),
+        plain(f"Model {model_name(alert)}, partition {alert.partition}"),
+        plain(f"Alert {alert.id}: {alert.status}, severity {alert.severity}"),
+        client_summary(alert, literal)
+        if alert.about_client
+        else plain(f"Contamination: {summary(alert)}"),
+        plain(f"Fired at {alert.fired_at}, last seen at {alert.last_seen_at}"),
     ]
     if before is not None:
-        lines.append(plain(f"Previously: {before.status}, severity {before.severity}"))
-    if named := suspects(state):
+        lines.append(plain(f"Previously: {before.event.status}, severity {before.event.severity}"))
+    if named := suspects(alert):
         lines.append("Most suspicious: " + ", ".join(literal(name) for name in named))
-    if is_about_client(state.data):
-        place = messages(state.data) or "the activations topic"
-        lines.append(
-            plain(f"Review the client's requests ({place}), then limit or block the client")
-        )
-    lines.append("Investigate: " + literal(f"latentwatch inspect {state.id[:12]}"))
+    if alert.about_client:
+        todo = f"Review the client's requests ({messages(alert)}), then limit or block the client"
+        lines.append(plain(todo))
+    lines.append("Investigate: " + literal(f"latentwatch inspect {alert.id[:12]}"))
     return [*lines, f"Idempotency key: {literal(notification.idempotency_key)}"]
 
 
-def _share(value: object) -> str:
-    return f"{value:.1%}" if isinstance(value, int | float) else "an unknown share"
-
-
-def _whole(value: object) -> str:
-    return f"{value:,.0f}" if isinstance(value, int | float) else "unknown"
-
-
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "unknown"
+def _share(value: float | None) -> str:
+    return "an unknown share" if value is None else f"{value:.1%}"

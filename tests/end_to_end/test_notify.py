@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaProducer
 from latentwatch.lab.brokers.java import find_java, kafka_jars
 from latentwatch.stream.kafka.topics import create_topics
 from latentwatch.stream.settings import Settings
+from tests.stream.notify.conftest import alert_data
 
 pytestmark = pytest.mark.broker
 
@@ -44,9 +45,8 @@ ALL = [
 
 def event(change: Change) -> tuple[bytes, bytes]:
     id_, minute, status, severity = change
-    data = {"id": id_, "status": status, "severity": severity, "model": "signs", "version": "1"}
-    data |= {"partition": 0, "fired_at": "2026-01-05T10:00:00.000000000Z"}
-    data["last_seen_at"] = f"2026-01-05T10:{minute:02d}:00.000000000Z"
+    changes = {"status": status, "severity": severity, "model": "signs", "version": "1"}
+    data = alert_data(id_, minute, **changes)
     return id_.encode(), orjson.dumps({"data": data})
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from latentwatch.stream.core.events import AlertEvent
 from latentwatch.stream.dashboard.api import alert_commands
 from latentwatch.stream.dashboard.app import make_app
 from latentwatch.stream.dashboard.components import Components
 from latentwatch.stream.dashboard.options import Options
-from latentwatch.stream.dashboard.records import Alert, parse
+from latentwatch.stream.dashboard.records import parse
 from latentwatch.stream.dashboard.store import Sample, Store
 from latentwatch.stream.settings import Settings
 from tests.stream.dashboard.client import Client
@@ -66,6 +67,7 @@ def test_alerts_are_filtered_by_state_and_paged(client: Client) -> None:
         return [found["id"][0] for found in client.get("/api/alerts", params=parameters).json()]
 
     assert ids() == ["b", "a"]
+    assert not any("fired_at_offset" in found for found in client.get("/api/alerts").json())
     assert ids(status="firing") == ["a"]
     assert ids(before="2026-01-05T11:00:00Z") == ["a"]
     assert ids(model="other") == []
@@ -77,6 +79,7 @@ def test_an_alert_is_found_by_a_prefix_of_its_id(client: Client) -> None:
     assert found["alert"]["id"] == "a" * 32
     assert found["commands"]["inspect"].startswith("latentwatch inspect aaaaaaaaaaaa --out ")
     assert found["pictures"] is False
+    assert "fired_at_offset" not in found["alert"]
     assert client.get("/api/alerts/cccc").status_code == 404
     assert client.get("/api/alerts/%25%25%25%25").status_code == 404
 
@@ -100,7 +103,7 @@ def test_an_alert_about_a_client_has_none_of_the_fields_of_a_window(
 def test_commands_quote_names_chosen_by_producers() -> None:
     parsed = parse("alerts", alert(model=NASTY))
     assert parsed is not None
-    assert isinstance(parsed.content, Alert)
+    assert isinstance(parsed.content, AlertEvent)
     commands = alert_commands(parsed.content, "s3://bucket/my recording")
     words = shlex.split(commands["replay_offline"])
     assert words[:3] == ["latentwatch", "replay", "s3://bucket/my recording"]

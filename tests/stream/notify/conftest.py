@@ -13,6 +13,20 @@ import pytest
 from latentwatch.stream.notify.change import AlertState, alert_state
 
 
+def suspect(request_id: str) -> dict[str, Any]:
+    """A suspicious request of an alert."""
+    return {
+        "request_id": request_id,
+        "p_value": 0.001,
+        "energy": 100.0,
+        "predicted_class": 4,
+        "partition": 0,
+        "offset": 25,
+        "input_ref": None,
+        "event_time": "2026-01-05T10:00:00.828882294Z",
+    }
+
+
 def alert_data(id_: str = "f69680d32f1df1bb", minute: int = 0, **changes: Any) -> dict[str, Any]:
     """Data of an alert last seen in a minute after ten o'clock."""
     return {
@@ -23,19 +37,32 @@ def alert_data(id_: str = "f69680d32f1df1bb", minute: int = 0, **changes: Any) -
         "version": "7",
         "partition": 0,
         "fired_at": "2026-01-05T10:00:00.828882294Z",
+        "fired_at_offset": 25,
         "last_seen_at": f"2026-01-05T10:{minute:02d}:40.828882294Z",
-        "window": {"requests": 64},
+        "window": {
+            "requests": 64,
+            "first_event_time": "2026-01-05T09:58:00.295170008Z",
+            "last_event_time": "2026-01-05T10:00:00.828882294Z",
+            "offsets": [{"partition": 0, "first": 24, "last": 25}],
+        },
+        "average_run_length": 1_000_000,
         "score": 9.28,
         "threshold": 7.47,
+        "p_value": 0.00025,
         "pattern": "adversarial",
         "contamination": 0.219,
         "contamination_lower_bound": 0.012,
-        "most_suspicious": [{"request_id": f"signs-{n}"} for n in range(10)],
+        "layers": {"deep": {"T": 1.4, "E": 1181.5, "score": 9.28}},
+        "most_suspicious": [suspect(f"signs-{n}") for n in range(10)],
+        "baseline_sha256": "80" * 32,
+        "client": None,
+        "atlas_technique": "AML.T0043",
+        "software_version": "0.1.0",
         **changes,
     }
 
 
-CLIENT = "x`<!channel>\n\u202e# [a](http://b)"
+CLIENT = "x`<!channel>\u202e# [a](http://b)"
 
 
 def about_client(**changes: Any) -> dict[str, Any]:
@@ -52,7 +79,12 @@ def about_client(**changes: Any) -> dict[str, Any]:
         "contamination_lower_bound": None,
         "layers": {},
         "most_suspicious": [],
-        "window": {"requests": 180, "first_event_time": begin, "offsets": offsets},
+        "window": {
+            "requests": 180,
+            "first_event_time": begin,
+            "last_event_time": "2026-01-05T10:00:00.828882294Z",
+            "offsets": offsets,
+        },
         **changes,
     }
 

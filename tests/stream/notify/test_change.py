@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from latentwatch.stream.core.errors import EventError
 from latentwatch.stream.notify.change import AlertReader, AlertState, Announced, alert_state
 from latentwatch.stream.notify.follow import first_of_firing
 from tests.stream.notify.conftest import alert_data
@@ -75,13 +76,13 @@ def test_alerts_are_tracked_separately(state: MakeState) -> None:
         "b/firing/warning",
         "a/resolved/warning",
     ]
-    assert [firing.id for firing in announced.firing] == ["b"]
+    assert [firing.event.id for firing in announced.firing] == ["b"]
 
 
 def test_a_confirmation_renews_what_is_known_of_an_alert(state: MakeState) -> None:
     announced = Announced()
     sent(announced, [state(minute=1, score=8.0), state(minute=2, score=11.0), state(minute=1)])
-    assert [firing.data["score"] for firing in announced.firing] == [11.0]
+    assert [firing.event.score for firing in announced.firing] == [11.0]
 
 
 def test_the_end_of_an_alert_with_an_unknown_beginning_is_reported(state: MakeState) -> None:
@@ -100,10 +101,12 @@ def test_the_end_of_an_alert_with_an_unknown_beginning_is_reported(state: MakeSt
         b'{"data": []}',
         b'{"data": {"id": "a"}}',
         b'{"data": {"id": 1, "status": "firing", "severity": "warning", "last_seen_at": ""}}',
+        orjson.dumps({"data": alert_data(window="a text")}),
+        orjson.dumps({"data": alert_data(client="x\n")}),
     ],
 )
 def test_a_record_that_is_not_an_alert_is_refused(value: bytes) -> None:
-    with pytest.raises(ValueError, match="not an alert event"):
+    with pytest.raises(EventError, match=r"^invalid alert event: "):
         alert_state(value)
 
 
@@ -123,7 +126,7 @@ def test_a_good_alert_behind_bad_records_is_read_and_the_bad_ones_are_counted_an
     with capture_logs() as logs:
         reader = AlertReader(structlog.get_logger())
         states = [reader.read(Record(value, offset)) for offset, value in enumerate(values, 40)]
-    assert [state and state.id for state in states] == [None, None, None, "f69680d32f1df1bb"]
+    assert [state and state.event.id for state in states] == [None, None, None, "f69680d32f1df1bb"]
     assert reader.set_aside == 2
     assert [(log["partition"], log["offset"], log["set_aside"]) for log in logs] == [
         (1, 40, 1),

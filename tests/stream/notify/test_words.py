@@ -7,7 +7,7 @@ from typing import Any
 from latentwatch.stream.notify.alertmanager import changed_alerts, firing_alert
 from latentwatch.stream.notify.change import AlertState, Notification
 from latentwatch.stream.notify.text import body, markdown, title
-from tests.stream.notify.conftest import about_client
+from tests.stream.notify.conftest import about_client, suspect
 
 MakeState = Callable[..., AlertState]
 NOW = datetime.fromisoformat("2026-01-05T10:05:00Z").timestamp()
@@ -34,7 +34,7 @@ def test_a_change_of_severity_says_what_it_was_before(state: MakeState) -> None:
 
 
 def test_names_chosen_by_services_cannot_become_markup(state: MakeState) -> None:
-    requests = [{"request_id": "x`<!channel>\n# [a](http://b)"}]
+    requests = [suspect("x`<!channel>\u202e# [a](http://b)")]
     text = markdown(Notification(state(model="<!here> *m*", most_suspicious=requests)))
     assert "`x'<!channel> # [a](http://b)`" in text
     assert r"\<!here\> \*m\*/7" in text
@@ -58,20 +58,20 @@ def test_a_message_about_a_client_says_who_and_what_to_do(state: MakeState) -> N
 
 def test_a_client_cannot_become_markup_nor_appear_in_a_title(state: MakeState) -> None:
     notification = Notification(state(**about_client()))
-    assert "Client `x'<!channel>  # [a](http://b)` appears" in markdown(notification)
+    assert "Client `x'<!channel> # [a](http://b)` appears" in markdown(notification)
     assert "channel" not in title(notification)
     assert all(line.isprintable() for line in body(notification).splitlines())
 
 
 def test_an_alert_about_an_unnamed_client_is_reported_all_the_same(state: MakeState) -> None:
-    bare = AlertState("abc", "firing", "warning", "", {"pattern": "extraction"})
-    assert "evidence unknown (threshold unknown)" in body(Notification(bare))
+    bare = state(**about_client(client=None))
+    assert "Client (unknown) appears" in body(Notification(bare))
     assert changed_alerts(Notification(bare), NOW, 60)[0]["labels"]["pattern"] == "extraction"
 
 
 def test_a_message_can_be_made_of_the_barest_alert(state: MakeState) -> None:
-    bare = AlertState("abc", "firing", "warning", "", {})
-    assert "an unknown share of ? requests" in body(Notification(bare))
+    bare = state("abc", contamination=None, layers={}, most_suspicious=[])
+    assert "an unknown share of 64 requests" in body(Notification(bare))
     assert changed_alerts(Notification(bare), NOW, 60)[0]["labels"]["alert_id"] == "abc"
 
 
