@@ -134,7 +134,7 @@ def test_taken_port_is_refused(kafka_bootstrap: str) -> None:
 @pytest.mark.broker
 def test_what_kafka_complained_about_is_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    # Looks formatted, by something that is no Kafka.
+    # Looks formatted, by something that is not Kafka.
     (tmp_path / "logs" / "meta.properties").write_text("version=99\n")
     with pytest.raises(BrokerError, match=r"Kafka ended while it started(.|\n)*meta\.properties"):
         KafkaBroker(data=tmp_path).start()
