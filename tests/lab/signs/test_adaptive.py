@@ -44,7 +44,7 @@ def run(attack: Attack, target: Recognised, settings: AttackSettings = SETTINGS)
 def changed(
     knowledge: Knowledge, pictures: Recognised, known: Mapping[str, Attack]
 ) -> dict[str, Tensor]:
-    """The pictures of every adaptive attack, and those of an attack without knowledge of the detector."""
+    """The pictures of every adaptive attack, and those of an attack that ignores the detector."""
     plain = attack(
         knowledge.model,
         pictures.images,
