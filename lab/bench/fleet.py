@@ -1,4 +1,4 @@
-"""Workers to be measured, each in a process of its own and in one thread, and how far they are."""
+"""Workers to be measured, each in its own process and in one thread, and their progress."""
 
 from __future__ import annotations
 

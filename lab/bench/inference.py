@@ -42,7 +42,7 @@ def _watched(bootstrap_servers: str, seconds: float, device: str) -> dict[str, f
         [
             sys.executable,
             "-m",
-            "latentwatch.lab.bench.hook",
+            "latentwatch.lab.bench.hook.overhead",
             bootstrap_servers,
             str(seconds),
             device,

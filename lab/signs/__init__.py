@@ -18,6 +18,6 @@ Modules, in the order in which they build on each other: `errors`, `templates` a
 pictures), `network`, `training` and `checkpoints` (the model), `attack`, `search` and
 `feature_matching` (attacks on the network), `detector_view` and `adaptive` (attacks on the detector
 as well), `target` (all of these for chaos experiments), `traffic` (when requests come), `workload`
-(their pictures), `service` (classifies and publishes them), `datasets`, `pictures` and `manifest`
-(files), `times` and `cli` (the commands). Drift comes from `latentwatch.chaos.traffic`.
+(their pictures), `service` (classifies and publishes them), `datasets` and `pictures` (files), and
+`cli` (the commands). Drift comes from `latentwatch.chaos.traffic`.
 """

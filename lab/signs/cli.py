@@ -23,7 +23,7 @@ from latentwatch.chaos.traffic.seeds import derived_seed
 from latentwatch.chaos.traffic.sets import save_arrays
 from latentwatch.lab.signs.adaptive import STEPS, WINDOW, Knowledge
 from latentwatch.lab.signs.attack import AttackSettings
-from latentwatch.lab.signs.checkpoints import load, load_or_train
+from latentwatch.lab.signs.checkpoints import Manifest, load, load_or_train
 from latentwatch.lab.signs.datasets import (
     ActivationSets,
     SetSizes,
@@ -32,11 +32,9 @@ from latentwatch.lab.signs.datasets import (
     validation_arrays,
 )
 from latentwatch.lab.signs.detector_view import DetectorView
-from latentwatch.lab.signs.manifest import Manifest
 from latentwatch.lab.signs.pictures import save_samples
 from latentwatch.lab.signs.service import Played, play
-from latentwatch.lab.signs.times import hour_start_ns
-from latentwatch.lab.signs.traffic import TrafficPlan, plan_hours
+from latentwatch.lab.signs.traffic import TrafficPlan, hour_start_ns, plan_hours
 from latentwatch.lab.signs.training import TrainingSettings, accuracy
 from latentwatch.lab.signs.workload import make_requests, save_examples
 from latentwatch.producers.errors import ProducerError

@@ -14,7 +14,7 @@ __all__ = ["differences", "markdown", "tables"]
 Rows = list[tuple[str, ...]]
 FAULTS = ("suite", "fault", "times", "recovery, median", "worst")
 CHECKS = ("suite", "what is compared", "compared", "outcome")
-TRENDS = ("suite", "what", "median", "growth an hour (95 %)", "outcome")
+TRENDS = ("suite", "what", "median", "growth per hour (95 %)", "outcome")
 
 
 def tables(outcomes: Iterable[Outcome]) -> Iterator[Table]:

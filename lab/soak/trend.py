@@ -16,7 +16,7 @@ SKIPPED_SHARE = 0.25
 """Share of the time to skip: caches fill, baselines are loaded, and the allocator grows."""
 
 BLOCKS = 12
-"""Consecutive samples are correlated; the medians of so many stretches of time hardly are."""
+"""Consecutive samples are correlated; the medians of a dozen stretches of time hardly are."""
 
 LEAST_SECONDS = 120.0
 TOLERATED = {"memory, MB": 0.1, "open files": 0.1, "lag, messages": 1.0}

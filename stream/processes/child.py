@@ -95,7 +95,7 @@ class Child:
         Raises
         ------
         subprocess.TimeoutExpired
-            It still runs after so many seconds.
+            It is still running after `seconds`.
         """
         return self._guard.wait(seconds)
 

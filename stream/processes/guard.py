@@ -1,6 +1,6 @@
 """Runs a command that must not outlive the process that asked for it.
 
-A program of its own (``python guard.py FOLDER COMMAND...``). It imports only the standard library,
+A separate program (``python guard.py FOLDER COMMAND...``). It imports only the standard library,
 so that it starts in milliseconds. It reads orders from its standard input, the lifeline:
 
 ``stop``

@@ -18,7 +18,7 @@ from latentwatch import __version__
 from latentwatch.lab.brokers import KAFKA_VERSION
 from latentwatch.lab.brokers.java import find_java, kafka_jars
 from latentwatch.lab.signs.cli import main as signs
-from latentwatch.lab.signs.times import hour_start_ns
+from latentwatch.lab.signs.traffic import hour_start_ns
 from latentwatch.stream.cli.main import main
 from latentwatch.stream.dashboard.options import Options, read_token
 from latentwatch.stream.settings import Settings

@@ -1,7 +1,12 @@
-"""A ResNet-18 with and without hook and publisher, in turns, so that conditions are the same."""
+"""``python -m latentwatch.lab.bench.hook.overhead SERVERS SECONDS [DEVICE]``: figures as JSON.
+
+A ResNet-18 with and without hook and publisher, in turns, so that conditions are the same.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -92,3 +97,7 @@ def _watched(
         ids = [f"{number}-{row}" for row in range(len(pictures))]
         publisher.publish(activations.read(), predicted, request_ids=ids)
         return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    json.dump(overhead(sys.argv[1], float(sys.argv[2]), *sys.argv[3:]), sys.stdout)

@@ -66,12 +66,14 @@ def test_a_delay_counts_from_the_first_adversarial_request_to_the_alert() -> Non
 
 
 @pytest.mark.parametrize("alerts", [(), (20,)])
-def test_an_attack_without_an_alert_after_its_start_is_never_seen(alerts: tuple[int, ...]) -> None:
+def test_an_attack_without_an_alert_after_its_start_is_never_detected(
+    alerts: tuple[int, ...],
+) -> None:
     (delay,) = attack_delays(seen(*alerts), Truth.of(rows({50})))
     assert delay["requests"] == NEVER
 
 
-def test_drift_is_no_attack_but_a_cause_for_an_alert() -> None:
+def test_drift_is_not_an_attack_but_a_cause_for_an_alert() -> None:
     truth = Truth.of(rows({10}, kind="drift_fog"))
     assert attack_delays(seen(12), truth) == []
     assert false_alerts(seen(12), truth, 32) == []
@@ -115,7 +117,7 @@ def about_client(found: Seen, client: str, at: int) -> Seen:
     return found
 
 
-def test_the_traffic_names_the_copier_so() -> None:
+def test_the_traffic_uses_the_same_name_for_the_copier() -> None:
     assert (COPIER, EXTRACTION) == (workload.COPIER, traffic.EXTRACTION)
 
 

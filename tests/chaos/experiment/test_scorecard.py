@@ -22,7 +22,7 @@ def draw(name: str, rows: int, scale: float = 1.0) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Sets of a loud attack and of one that is none, and the baseline."""
+    """Sets of a loud attack and of one without any effect, and the baseline."""
     folder = tmp_path_factory.mktemp("scorecard")
     own = draw("baseline", 1000)
     baseline = folder / "1.safetensors"
@@ -44,7 +44,7 @@ def write(places: tuple[Path, Path], out: Path, *more: str) -> Result:
     return CliRunner().invoke(main, [*words, *few, *more])
 
 
-def test_what_is_caught_and_what_is_not_stand_on_one_page(
+def test_what_is_caught_and_what_is_not_are_on_one_page(
     places: tuple[Path, Path], tmp_path: Path
 ) -> None:
     done = write(places, tmp_path)

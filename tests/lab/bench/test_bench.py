@@ -78,7 +78,7 @@ def test_traffic_is_the_same_each_time_and_its_ids_differ() -> None:
         assert one.request_ids == other.request_ids
 
 
-def test_the_core_is_measured_beside_its_own_products(tmp_path: Path) -> None:
+def test_the_core_is_compared_with_its_own_products(tmp_path: Path) -> None:
     small = {"simulated_requests": 20_000, "random_features": 32}
     found = core(tmp_path, quiet, requests=256, widths=(16,), **small)
     assert set(found) == {

@@ -133,9 +133,9 @@ def test_taken_port_is_refused(kafka_bootstrap: str) -> None:
 
 
 @pytest.mark.broker
-def test_what_kafka_complained_about_is_in_the_error(tmp_path: Path) -> None:
+def test_the_error_contains_what_kafka_logged(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    # Looks formatted, by something that is no Kafka.
+    # Looks formatted, by something that is not Kafka.
     (tmp_path / "logs" / "meta.properties").write_text("version=99\n")
     with pytest.raises(BrokerError, match=r"Kafka ended while it started(.|\n)*meta\.properties"):
         KafkaBroker(data=tmp_path).start()
@@ -225,7 +225,7 @@ def test_old_java_is_refused_by_its_version(
 
 
 @pytest.mark.usefixtures("no_java")
-def test_no_java_is_said_in_words() -> None:
+def test_a_missing_java_is_reported_in_words() -> None:
     with pytest.raises(BrokerError, match=r"needs Java 17 or newer \(there is none\): install one"):
         KafkaBroker().start()
 

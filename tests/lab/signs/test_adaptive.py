@@ -44,7 +44,7 @@ def run(attack: Attack, target: Recognised, settings: AttackSettings = SETTINGS)
 def changed(
     knowledge: Knowledge, pictures: Recognised, known: Mapping[str, Attack]
 ) -> dict[str, Tensor]:
-    """The pictures of every adaptive attack, and those of an attack that knows no detector."""
+    """The pictures of every adaptive attack, and those of an attack that ignores the detector."""
     plain = attack(
         knowledge.model,
         pictures.images,
@@ -248,7 +248,9 @@ def test_a_last_batch_may_hold_a_single_picture(
     assert not torch.equal(found[-1], few.images[-1])
 
 
-def test_nothing_to_attack_is_no_error(pictures: Recognised, known: Mapping[str, Attack]) -> None:
+def test_nothing_to_attack_is_not_an_error(
+    pictures: Recognised, known: Mapping[str, Attack]
+) -> None:
     nothing = Recognised(*(own[:0] for own in pictures))
     assert run(known[TYPICAL[0]], nothing).shape == (0, 3, 32, 32)
 

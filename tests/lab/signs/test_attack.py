@@ -105,7 +105,7 @@ def test_wanted_classes_are_other_ones_and_of_all_kinds() -> None:
     assert not torch.equal(wanted, other_classes(labels, seed=2))
 
 
-def test_nothing_to_attack_is_no_error(network: SignNetwork, silent: Progress) -> None:
+def test_nothing_to_attack_is_not_an_error(network: SignNetwork, silent: Progress) -> None:
     images, labels = draw_signs(0, seed=1)
     attacked = attack(network, images, labels, SETTINGS, seed=1, progress=silent)
     assert attacked.images.shape == images.shape

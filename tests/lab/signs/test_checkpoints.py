@@ -4,7 +4,13 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from latentwatch.lab.signs.checkpoints import checkpoint_path, load, load_or_train
+from latentwatch.lab.signs.checkpoints import (
+    FILE_NAME,
+    Manifest,
+    checkpoint_path,
+    load,
+    load_or_train,
+)
 from latentwatch.lab.signs.errors import NetworkError
 from latentwatch.lab.signs.training import TrainingSettings
 
@@ -47,3 +53,19 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, checkpoint_path(TINY, tmp_path))
     with pytest.raises(NetworkError, match="delete it"):
         load(TINY, tmp_path)
+
+
+def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    manifest = Manifest(TrainingSettings(seed=3, images=500, epochs=1), accuracy=0.875)
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"{}", b'{"settings": {"colour": 1}}'])
+def test_a_folder_without_a_prepared_network_is_refused(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(NetworkError, match="run the prepare command"):
+        Manifest.read(tmp_path)

@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_pictures(
     assert not torch.equal(found.images, other)
 
 
-def test_nothing_to_attack_is_no_error(network: SignNetwork) -> None:
+def test_nothing_to_attack_is_not_an_error(network: SignNetwork) -> None:
     images, labels = draw_signs(0, seed=1)
     nothing = run(network, Recognised(images, labels, labels))
     assert nothing.images.shape == (0, 3, 32, 32)

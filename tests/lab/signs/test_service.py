@@ -94,7 +94,7 @@ def test_the_player_waits_for_the_broker_and_drops_nothing(
         "traffic-signs",
         "1",
         topic=topic,
-        max_buffered_rows=128,  # so many as one batch may wait and one may come
+        max_buffered_rows=128,  # room for a waiting batch and the next one
     ) as publisher:
         play(network, requests, publisher, start_ns=START, truth=tmp_path / "t", progress=silent)
         assert publisher.counters.sent == 450
