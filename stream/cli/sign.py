@@ -85,7 +85,7 @@ def verify(url: str, public: Path) -> None:
     """Check the signature of the baseline at URL, as a worker does; exit 1 if it is not good."""
     _need_extra()
     from latentwatch.detector.artefact import parse, read
-    from latentwatch.stream.signing.errors import SignatureError
+    from latentwatch.stream.core.errors import SignatureError
     from latentwatch.stream.signing.signatures import read_public_keys, signature_url, signer
 
     keys = read_public_keys(public)

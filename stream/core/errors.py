@@ -1,20 +1,24 @@
 """What can go wrong in the service, as one tree::
 
     StreamError
-    ├── BrokerError       no broker to be had, or one that does not answer
-    ├── RecordingError    a recording that is damaged, foreign, empty, or lacks what is asked for
-    ├── SettingsError     a setting that cannot be right
-    ├── StateError        a record of an internal topic that no worker wrote
-    ├── SuspendedError    a worker that stood still for longer than its partitions wait for it
-    └── TopicError        a topic that is missing, or differs from what the settings say
+    ├── BrokerError         no broker to be had, or one that does not answer
+    ├── InvestigationError  an alert, its requests or its baseline are missing, or do not match
+    ├── RecordingError      a recording that is damaged, foreign, empty, or lacks what is asked for
+    ├── SettingsError       a setting that cannot be right
+    ├── SignatureError      a key or signature that is missing, damaged, or not trusted
+    ├── StateError          a record of an internal topic that no worker wrote
+    ├── SuspendedError      a worker that stood still for longer than its partitions wait for it
+    └── TopicError          a topic that is missing, or differs from what the settings say
 
 Every message says what happened and what to do about it.
 """
 
 __all__ = [
     "BrokerError",
+    "InvestigationError",
     "RecordingError",
     "SettingsError",
+    "SignatureError",
     "StateError",
     "StreamError",
     "SuspendedError",
@@ -30,12 +34,20 @@ class BrokerError(StreamError):
     """A Kafka broker could not be found, started or reached."""
 
 
+class InvestigationError(StreamError):
+    """An alert, its requests or its baseline are missing, or do not belong together."""
+
+
 class RecordingError(StreamError):
     """A recording is damaged, not one of ours, empty, or lacks what is asked for."""
 
 
 class SettingsError(StreamError):
     """A setting is unknown, malformed, or contradicts another one."""
+
+
+class SignatureError(StreamError):
+    """A key cannot be used, or a signature is missing, damaged, or made with an untrusted key."""
 
 
 class StateError(StreamError):

@@ -3,6 +3,7 @@
 Needs the extra ``record``.
 """
 
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.investigate.alert import (
     AlertEvent,
     AnyAlert,
@@ -10,7 +11,6 @@ from latentwatch.stream.investigate.alert import (
     alert_in_file,
     newest_alert,
 )
-from latentwatch.stream.investigate.errors import InvestigationError
 from latentwatch.stream.investigate.lane_rows import LaneRows, MessageSource, rows_around
 from latentwatch.stream.investigate.suspicion import Suspicion, SuspiciousRequest, weigh
 from latentwatch.stream.investigate.window import Judged, judge_again

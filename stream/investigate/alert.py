@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.core.times import parse_timestamp
-from latentwatch.stream.investigate.errors import InvestigationError
 
 __all__ = ["AlertEvent", "AnyAlert", "ClientAlert", "alert_in_file", "newest_alert", "parse"]
 

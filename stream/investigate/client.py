@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from latentwatch.detector import Baseline, Requests
 from latentwatch.detector.clients.trace import Trace, trace
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.investigate.alert import ClientAlert
-from latentwatch.stream.investigate.errors import InvestigationError
 from latentwatch.stream.investigate.lane_rows import LaneRows, MessageSource, bounds_with, read_back
 from latentwatch.stream.recording import RecordedMessage
 

@@ -7,8 +7,17 @@ from numpy.typing import NDArray
 
 from latentwatch.detector.features import BLOCK_ROWS
 from latentwatch.stream.investigate.client import JudgedClient
-from latentwatch.stream.investigate.drawing import BLUE, GREY, RED, SHADE, SHOWN, plt, png
-from latentwatch.stream.investigate.embedding import embed, sample
+from latentwatch.stream.investigate.drawing import (
+    BLUE,
+    GREY,
+    RED,
+    SHADE,
+    SHOWN,
+    embed,
+    plt,
+    png,
+    sample,
+)
 
 __all__ = ["draw_evidence", "draw_queries"]
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentwatch.detector.features import BLOCK_ROWS
-from latentwatch.stream.investigate.embedding import embed, sample
 from latentwatch.stream.investigate.suspicion import Suspicion
 from latentwatch.stream.investigate.window import Judged
 
@@ -18,12 +17,29 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-__all__ = ["BLUE", "GREY", "RED", "SHADE", "SHOWN", "draw_map", "draw_timeline", "png"]
+__all__ = [
+    "BLUE",
+    "GREY",
+    "RED",
+    "SHADE",
+    "SHOWN",
+    "draw_map",
+    "draw_timeline",
+    "embed",
+    "png",
+    "sample",
+]
 
 GREY, BLUE, RED, SHADE = "#8a93a0", "#3b6ea5", "#b3261e", "#e08a1e"
 
 SHOWN = 300
 """Requests of the baseline, or from before the window, on the map."""
+
+COMPONENTS = 50
+"""Principal components that are kept: t-SNE's distances are cleaner without the rest."""
+
+PERPLEXITY = 30.0
+"""Neighbours that each point has, in effect."""
 
 
 def draw_timeline(judged: Judged) -> bytes:
@@ -142,3 +158,25 @@ def png(figure: Any) -> bytes:
     figure.savefig(buffer, format="png")
     plt.close(figure)
     return buffer.getvalue()
+
+
+def sample(count: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """At most so many of `count` row numbers, drawn without replacement, in order."""
+    return np.sort(rng.permutation(count)[:most]).astype(np.int64)
+
+
+def embed(rows: NDArray[Any], seed: int) -> NDArray[np.float64]:
+    """Places [n, 2] of rows [n, d]; columns are standardised first. Needs at least five rows."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    values = np.asarray(rows, dtype=np.float64)
+    spread = values.std(axis=0)
+    values = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    reduced = PCA(min(COMPONENTS, *values.shape), svd_solver="full").fit_transform(values)
+    perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
+    init = "pca" if reduced.shape[1] > 1 else "random"
+    places: NDArray[np.float64] = TSNE(
+        perplexity=perplexity, init=init, random_state=seed
+    ).fit_transform(reduced)
+    return places

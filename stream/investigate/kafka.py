@@ -12,9 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from latentwatch.producers.wire import Limits, WireError, decode
-from latentwatch.stream.core.errors import BrokerError
+from latentwatch.stream.core.errors import BrokerError, InvestigationError
 from latentwatch.stream.investigate.alert import AnyAlert, newest_alert
-from latentwatch.stream.investigate.errors import InvestigationError
 from latentwatch.stream.kafka.bounded_batches import read_within_bounds
 from latentwatch.stream.kafka.consumers import stop_consumer
 from latentwatch.stream.recording import RecordedMessage

@@ -14,8 +14,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from latentwatch import __version__
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.core.times import timestamp
-from latentwatch.stream.investigate.errors import InvestigationError
 
 __all__ = [
     "FILES",

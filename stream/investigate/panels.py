@@ -5,27 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from latentwatch.stream.investigate.embedding import embed, sample
+from latentwatch.stream.investigate.drawing import BLUE, RED, SHOWN, embed, plt, sample
 from latentwatch.stream.investigate.separation import LayerReport, Separation
 from latentwatch.stream.recording import Recording
 
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
-
 __all__ = ["draw_layers"]
-
-SHOWN = 300
-"""Requests of each recording in a panel."""
 
 COLUMNS = 4
 """Panels in a row."""
-
-BLUE, RED = "#3b6ea5", "#b3261e"
 
 
 def draw_layers(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from latentwatch.detector import Baseline, ConstantFeaturesError, decide
-from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.recording import Recording
 
 __all__ = ["WINDOW", "LayerReport", "Separation", "advise", "separate"]

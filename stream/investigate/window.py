@@ -18,8 +18,8 @@ from latentwatch.detector import Baseline, Decision, Features, Monitor, Sketch, 
 from latentwatch.detector.decision import LEAST_ROWS
 from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS
 from latentwatch.detector.repeats import repeated, row_digests
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.investigate.alert import AlertEvent
-from latentwatch.stream.investigate.errors import InvestigationError
 from latentwatch.stream.investigate.lane_rows import LaneRows
 
 __all__ = ["Judged", "judge_again"]

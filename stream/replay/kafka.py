@@ -6,24 +6,48 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from latentwatch.producers.wire import ActivationBatch, EndOfStream, Limits, encode, encode_end
+from latentwatch.stream.core.times import timestamp
 from latentwatch.stream.kafka.lag import WorkerLag
 from latentwatch.stream.kafka.topics import partition_count
-from latentwatch.stream.replay.pace import Pace
 from latentwatch.stream.settings import Settings
 
-__all__ = ["Replay"]
+__all__ = ["Pace", "Replay"]
 
 MOST_UNDER_WAY = 256
 """Messages that are sent and not yet acknowledged, at most: what bounds the memory."""
 
 LAG_EVERY = 64
 """Messages between two looks at the worker's lag."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """Keeps the distances of event times, divided by a speed.
+
+    Parameters
+    ----------
+    speed : float or None
+        1 is the original pace, 60 an hour a minute; None as fast as it goes.
+    """
+
+    speed: float | None
+    _start_ns: int | None = None
+    _started: float = 0.0
+
+    def wait(self, event_time_ns: int, now: float) -> float:
+        """Seconds from `now` until a message is due; 0 if it is late."""
+        if self.speed is None:
+            return 0.0
+        if self._start_ns is None:
+            self._start_ns, self._started = event_time_ns, now
+        due = self._started + (event_time_ns - self._start_ns) / 1e9 / self.speed
+        return max(0.0, due - now)
 
 
 class Replay:
@@ -125,7 +149,7 @@ class Replay:
                 self._under_way.discard(future)
 
     async def _mark(self, producer: AIOKafkaProducer) -> None:
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        now = timestamp(time.time_ns())
         for model, version, partition in sorted(self._lanes):
             end = encode_end(
                 EndOfStream(model, version),

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from latentwatch.stream.signing.errors import SignatureError
+from latentwatch.stream.core.errors import SignatureError
 
 __all__ = [
     "FORMAT",

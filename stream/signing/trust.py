@@ -9,8 +9,7 @@ from pathlib import Path
 import structlog
 
 from latentwatch.detector.artefact import read
-from latentwatch.stream.core.errors import SettingsError
-from latentwatch.stream.signing.errors import SignatureError
+from latentwatch.stream.core.errors import SettingsError, SignatureError
 
 __all__ = ["Trust", "trust_of"]
 

@@ -41,7 +41,9 @@ def test_a_file_that_is_no_experiment_is_refused_before_anything_is_started(tmp_
 
 
 def test_activities_without_a_system_say_what_is_missing() -> None:
-    with pytest.raises(ExperimentError, match=r"put the control stream\.chaos\.control"):
+    with pytest.raises(
+        ExperimentError, match=r"put the control latentwatch\.chaos\.experiment\.control"
+    ):
         running()
 
 

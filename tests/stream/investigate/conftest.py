@@ -20,7 +20,7 @@ from latentwatch.stream.investigate import (
     judge_again,
     rows_around,
 )
-from latentwatch.stream.investigate.recorded import RecordedMessages
+from latentwatch.stream.investigate.lane_rows import RecordedMessages
 from latentwatch.stream.recording import RecordedMessage
 from latentwatch.stream.recording.files import RecordingFiles
 from latentwatch.stream.recording.writer import RecordingWriter

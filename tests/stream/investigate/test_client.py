@@ -15,8 +15,8 @@ from latentwatch.stream.investigate.alert import parse
 from latentwatch.stream.investigate.client import JudgedClient, judge_client
 from latentwatch.stream.investigate.client_drawing import draw_queries
 from latentwatch.stream.investigate.client_report import make_client_report
+from latentwatch.stream.investigate.lane_rows import RecordedMessages
 from latentwatch.stream.investigate.page import write_report
-from latentwatch.stream.investigate.recorded import RecordedMessages
 from latentwatch.stream.service.baselines import baseline_url
 from tests.stream.investigate.browser import browser
 from tests.stream.investigate.conftest import Incident, draw
