@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentwatch.stream.core.times import parse_timestamp
+
 __all__ = ["Event", "Float32", "NotImportedError", "Skipped", "Summary", "time_ns_of"]
 
 Float32 = NDArray[np.float32]
-
-_TIME = re.compile(r"(.{19})(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +103,11 @@ def time_ns_of(text: object) -> int:
     Raises
     ------
     NotImportedError
-        It is none.
+        Not such a time.
     """
-    found = _TIME.fullmatch(text) if isinstance(text, str) else None
     try:
-        if found is None:
-            raise ValueError
-        whole = datetime.fromisoformat(found[1] + found[3]).astimezone(UTC)
+        return parse_timestamp(str(text))
     except ValueError:
         raise NotImportedError(
-            "no time", f"{str(text)[:40]!r} is no RFC 3339 time such as 2026-01-05T10:00:00Z"
+            "no time", f"{str(text)[:40]!r} is not an RFC 3339 time such as 2026-01-05T10:00:00Z"
         ) from None
-    seconds = int(whole.timestamp())
-    return seconds * 10**9 + int((found[2] or "0").ljust(9, "0"))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -19,7 +18,7 @@ import pyarrow as pa
 
 from latentwatch import __version__
 from latentwatch.stream.core.errors import RecordingError
-from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.core.times import hour_name, parse_hour
 
 __all__ = [
     "ACTIVATION",
@@ -127,18 +126,17 @@ class FilePlace:
         if found is None:
             return None
         try:
-            start = datetime.strptime(found["hour"], "%Y-%m-%dT%H").replace(tzinfo=UTC)
+            hour = parse_hour(f"{found['hour']}:00:00Z")
         except ValueError:
             return None
         flush = Flush(int(found["partition"]), int(found["first"]), int(found["next"]))
-        hour = int(start.timestamp()) * 10**9 // HOUR_NS
         place = cls(found["model"], found["version"], hour, flush, int(found["variant"] or 0))
         return place if place.path == path else None
 
 
 def hour_folder(hour: int) -> str:
-    """Name of an hour that is counted since 1970, UTC: no colons, for they offend file systems."""
-    return datetime.fromtimestamp(hour * (HOUR_NS // 10**9), UTC).strftime("%Y-%m-%dT%H")
+    """Folder name of an hour, counted since 1970, UTC; some file systems do not allow colons."""
+    return hour_name(hour).partition(":")[0]
 
 
 def file_schema(

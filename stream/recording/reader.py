@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from latentwatch.stream.core.errors import RecordingError
-from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.core.times import HOUR_NS, timestamp
 from latentwatch.stream.recording.files import RecordingFiles
 from latentwatch.stream.recording.layout import ACTIVATION, COLUMNS, FilePlace, Flush, hour_folder
 from latentwatch.stream.recording.rows import Piece, RecordedMessage, layer_values, pieces_of, whole
@@ -324,7 +324,7 @@ def _asked(selection: Selection) -> str:
 
 
 def _moment(time_ns: int | None) -> str | None:
-    return None if time_ns is None else f"{np.datetime64(time_ns, 'ns')}Z"
+    return None if time_ns is None else timestamp(time_ns)
 
 
 def _hours(places: list[FilePlace]) -> str:
