@@ -1,4 +1,4 @@
-"""Looking into things: which layers see attacks, and what an alert saw.
+"""Investigation: which requests caused an alert, and which layers to capture.
 
 Needs the extra ``record``.
 """

@@ -1,4 +1,4 @@
-"""The requests of a lane around an alert: its window, what came before, what came after."""
+"""The requests of a lane around an alert: before, in and after its window."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ __all__ = [
 ]
 
 AFTER_ROWS = 512
-"""Requests after the window, to see whether the attack went on."""
+"""Requests after the window, to show whether the attack continued."""
 
 FIRST_STEP = 32
-"""Messages that are read first on either side; each further step is four times as long."""
+"""Messages that are read first on either side; each further step is four times as many."""
 
 FARTHEST = 1 << 16
-"""Messages on either side that are read at most, should the lane be rare on its partition."""
+"""Most messages to read on either side, in case the lane is rare on its partition."""
 
 
 class MessageSource(Protocol):
-    """Where the messages of one lane are read from: Kafka or a recording."""
+    """Source of the messages of one lane: Kafka or a recording."""
 
     @property
     def name(self) -> str:
-        """Where that is, for people."""
+        """Description of the source for messages."""
 
     @property
     def gone(self) -> str:
-        """Why offsets may be missing, and what to do about it."""
+        """Why offsets may be missing, and what to do."""
 
     def bounds(self) -> tuple[int, int]:
-        """The first offset that is there, and the one after the last."""
+        """The first available offset, and the one after the last."""
 
     def read(self, first: int, end: int) -> list[RecordedMessage]:
-        """Messages from one offset on, before another."""
+        """Messages with offsets from `first` up to, but not including, `end`."""
 
 
 class RecordedMessages:
-    """Messages of one model version on one partition, as they were recorded.
+    """Recorded messages of one model version on one partition.
 
     Parameters
     ----------
@@ -65,19 +65,19 @@ class RecordedMessages:
     Raises
     ------
     RecordingError
-        Nothing is recorded there, or nothing of the model version.
+        The recording is empty, or has nothing of the model version.
     """
 
     def __init__(self, url: str, model: str, version: str, partition: int) -> None:
         self.name = f"{url}, partition {partition}"
         self.gone = (
-            "the recording does not reach so far; give the one that was made while the alert fired"
+            "the recording does not reach that far; use one from the time when the alert fired"
         )
         self._recording = Recording(url).select(model=model, version=version)
         self._partition = partition
 
     def bounds(self) -> tuple[int, int]:
-        """The first offset that is there, and the one after the last; zeros without any."""
+        """The first available offset and the one after the last; zeros if there are none."""
         flushes = [place.flush for place in self._recording.places]
         own = [flush for flush in flushes if flush.partition == self._partition]
         if not own:
@@ -85,7 +85,7 @@ class RecordedMessages:
         return min(flush.first for flush in own), max(flush.next for flush in own)
 
     def read(self, first: int, end: int) -> list[RecordedMessage]:
-        """Messages from one offset on, before another."""
+        """Messages with offsets from `first` up to, but not including, `end`."""
         wanted = Flush(self._partition, first, end)
         if not any(wanted.meets(place.flush) for place in self._recording.places):
             return []
@@ -94,18 +94,18 @@ class RecordedMessages:
 
 @dataclass(frozen=True, slots=True)
 class LaneRows:
-    """Requests in the order in which the worker took them.
+    """Requests in the order in which the worker read them.
 
     Parameters
     ----------
     rows : float32 [n, all columns]
-        Activations, checked and side by side, as `Baseline.rows` gives them.
+        Validated activations of all layers side by side, as `Baseline.rows` returns them.
     predicted : int64 [n]
     requests : Requests
     sources : tuple of str [n]
         The service that sent each request (``ce_source``).
     clients : tuple of str or None [n]
-        Who asked, where the service says so.
+        The client of each request, if the service names it.
     """
 
     rows: NDArray[np.float32]
@@ -119,11 +119,11 @@ class LaneRows:
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """Offset int64 [n] of the message that brought each request."""
+        """Offset int64 [n] of the message that contains each request."""
         return self.requests.offsets
 
     def take(self, rows: slice) -> LaneRows:
-        """The same, for some of the rows."""
+        """Some of the rows."""
         return LaneRows(
             self.rows[rows],
             self.predicted[rows],
@@ -134,7 +134,7 @@ class LaneRows:
 
     @classmethod
     def of(cls, messages: Iterable[RecordedMessage], baseline: Baseline) -> LaneRows:
-        """Join messages; those that the worker must have refused are left out, as it did."""
+        """Join messages, without those that the worker must have refused."""
         parts = [part for m in messages if (part := cls._of(m, baseline)) is not None]
         if not parts:
             width = sum(baseline.layout.widths)
@@ -162,14 +162,14 @@ class LaneRows:
 
 
 def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) -> LaneRows:
-    """The requests of the window's messages, and enough on both sides to judge them again.
+    """The requests of the window's messages, and enough on both sides to evaluate them again.
 
-    Before the window: two longest windows, so that the monitor is as it was, and as much to show.
+    Before the window: two longest windows bring the monitor into the same state; one is shown.
 
     Raises
     ------
     InvestigationError
-        Messages of the window are not there any more.
+        Messages of the window are gone.
     """
     begin, end = bounds_with(source, alert)
     after = alert.last_offset + 1
@@ -186,7 +186,7 @@ def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) ->
 
 
 def bounds_with(source: MessageSource, alert: AnyAlert) -> tuple[int, int]:
-    """The bounds of a source that has all messages of an alert; `InvestigationError` if not."""
+    """The bounds of a source; `InvestigationError` if it lacks messages of the alert."""
     begin, end = source.bounds()
     first, after = alert.first_offset, alert.last_offset + 1
     if first < begin or after > end:
@@ -204,7 +204,7 @@ def read_back(
     begin: int,
     enough: Callable[[list[RecordedMessage]], bool],
 ) -> list[RecordedMessage]:
-    """Messages before an offset, farther back in ever longer steps until they are enough."""
+    """Messages before an offset, read backwards in growing steps until there are enough."""
     found: list[RecordedMessage] = []
     first, step = before, FIRST_STEP
     while first > max(begin, before - FARTHEST) and not enough(found):
@@ -219,7 +219,7 @@ def _count(messages: Iterable[RecordedMessage]) -> int:
 
 
 def _trim(rows: LaneRows, alert: AlertEvent, wanted: int) -> LaneRows:
-    """What was read beyond need cost little to read, but would take long to judge."""
+    """Drop rows beyond those needed: they are cheap to read but slow to evaluate."""
     first = int(np.searchsorted(rows.offsets, alert.first_offset))
     after = int(np.searchsorted(rows.offsets, alert.last_offset, side="right"))
     return rows.take(slice(max(0, first - wanted), after + AFTER_ROWS))

@@ -1,4 +1,4 @@
-"""The picture of the layers: one t-SNE panel each, depth from left to right."""
+"""The picture of `latentwatch layers`: one t-SNE panel per layer, from early to deep."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from latentwatch.stream.recording import Recording
 __all__ = ["draw_layers"]
 
 COLUMNS = 4
-"""Panels in a row."""
+"""Panels per row."""
 
 
 def draw_layers(
     clean: Recording, attack: Recording, separation: Separation, path: Path, *, seed: int = 0
 ) -> None:
-    """Draw the layers of a comparison, and write a PNG."""
+    """Draw the layers of a comparison and write a PNG."""
     reports = separation.by_depth
     rng = np.random.default_rng(seed)
     kept = [sample(count, SHOWN, rng) for count in (separation.clean_rows, separation.attack_rows)]
@@ -54,7 +54,8 @@ def _draw_panel(axes: Any, report: LayerReport, parts: list[NDArray[Any]], seed:
     axes.scatter(*places[:cut].T, color=BLUE, label="baseline (first recording)", **style)
     axes.scatter(*places[cut:].T, color=RED, label="inference (second recording)", **style)
     axes.set_title(
-        f"{report.layer}\nAUROC {report.auroc:.2f}, windows seen {report.power:.0%}", fontsize=10
+        f"{report.layer}\nAUROC {report.auroc:.2f}, detected {report.power:.0%}",
+        fontsize=10,
     )
     axes.set_xticks([])
     axes.set_yticks([])

@@ -53,13 +53,13 @@ def test_an_ambiguous_beginning_is_refused_but_a_whole_id_is_not(event: dict) ->
 def test_lines_that_are_no_events_are_named(line: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(line)
-    with pytest.raises(InvestigationError, match=r"a\.jsonl has a line that is no event"):
+    with pytest.raises(InvestigationError, match=r"a\.jsonl has a line that is not an event"):
         alert_in_file("a", path)
 
 
 def test_an_event_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "rates.jsonl", {"data": {"id": "a", "detection_rate": 0.1}})
-    with pytest.raises(InvestigationError, match=r"rates\.jsonl holds an event that is no alert"):
+    with pytest.raises(InvestigationError, match=r"rates\.jsonl has an event that is not an alert"):
         alert_in_file("a", path)
 
 
@@ -71,8 +71,8 @@ def about_client(event: dict, tmp_path: Path) -> Path:
     """The event of an alert about a client, in a file."""
     nothing = dict.fromkeys(("p_value", "contamination", "contamination_lower_bound"))
     window = event["data"]["window"] | {"offsets": [{"partition": 2, "first": 25, "last": 93}]}
-    told = {"id": "e" * 32, "pattern": "extraction", "client": CLIENT, "window": window}
-    data = event["data"] | nothing | told | {"layers": {}, "most_suspicious": []}
+    client = {"id": "e" * 32, "pattern": "extraction", "client": CLIENT, "window": window}
+    data = event["data"] | nothing | client | {"layers": {}, "most_suspicious": []}
     return write(tmp_path / "a.jsonl", event, event | {"data": data})
 
 
