@@ -1,6 +1,6 @@
 """asyncapi.yaml says what the code does: addresses, examples, events that are really emitted."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,13 @@ from jsonschema import Draft202012Validator
 
 from latentwatch.detector import Baseline
 from latentwatch.producers.wire import ActivationBatch, EndOfStream, decode, encode, encode_end
-from latentwatch.stream.core.events import Record, alert_record, dead_letter_record, report_records
+from latentwatch.stream.core.events import (
+    AlertEvent,
+    DeadLetter,
+    FlaggedRequest,
+    RateRow,
+    Record,
+)
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import AlertChange, Lane, LaneKey
 from latentwatch.stream.core.policy import Policy
@@ -64,6 +70,29 @@ def test_examples_fit_their_schemas(name: str) -> None:
             validator(name, "headers").validate(example["headers"])
 
 
+EVENTS: dict[str, Any] = {
+    "alert": AlertEvent,
+    "flaggedRequest": FlaggedRequest,
+    "detectionRate": RateRow,
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_examples_are_read_and_come_back_the_same(name: str) -> None:
+    for example in MESSAGES[name]["examples"]:
+        payload = example["payload"]
+        event = EVENTS[name].from_json(orjson.dumps(payload))
+        assert EVENTS[name].from_json(payload) == event
+        written = orjson.loads(event.to_record(TOPICS).value or b"")
+        assert written == payload
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_the_classes_have_the_members_of_the_schema(name: str) -> None:
+    schema = DOCUMENT["components"]["schemas"][name]
+    assert {field.name for field in fields(EVENTS[name])} == set(schema["properties"])
+
+
 @pytest.fixture(scope="module")
 def baseline() -> Baseline:
     """Of the model m/1, in two layers."""
@@ -97,9 +126,9 @@ def records(baseline: Baseline) -> list[Record]:
     emitted = []
     for output in outputs:
         if isinstance(output, AlertChange):
-            emitted.append(alert_record(TOPICS, output, 100_000))
+            emitted.append(output.event(100_000).to_record(TOPICS))
         elif (report := book.add(HourPart.from_bytes(output.to_bytes()))) is not None:
-            emitted += report_records(TOPICS, report)
+            emitted += report.to_records(TOPICS)
     return emitted
 
 
@@ -163,7 +192,7 @@ def about_client(baseline: Baseline) -> list[dict[str, Any]]:
         asked = replace(honest, activations=near, clients=clients) if number < 10 else honest
         records += lane.take(asked, number)
     changes = [output for output in records if isinstance(output, AlertChange)]
-    events = [orjson.loads(alert_record(TOPICS, c, 1000).value or b"") for c in changes]
+    events = [orjson.loads(c.event(1000).to_record(TOPICS).value or b"") for c in changes]
     return [event for event in events if event["data"]["pattern"] == "extraction"]
 
 
@@ -212,8 +241,8 @@ def test_ends_of_streams_fit_the_schema() -> None:
 
 
 def test_dead_letters_fit_the_schema() -> None:
-    record = dead_letter_record(
-        TOPICS,
+    letter = DeadLetter(
+        topic=TOPICS.activations,
         partition=4,
         offset=75,
         value=b"garbage",
@@ -222,5 +251,6 @@ def test_dead_letters_fit_the_schema() -> None:
         reason="not-cloudevent",
         detail="header ce_specversion is missing",
     )
+    record = letter.to_record(TOPICS)
     headers = {name: value.decode() for name, value in record.headers}
     validator("deadLetter", "headers").validate(headers)

@@ -86,6 +86,7 @@ PACKAGES: Mapping[str, str] = {
     "detector": "numpy scipy safetensors orjson fsspec",
     "producers": "numpy orjson aiokafka",
     "stream": "numpy orjson aiokafka click fsspec rich structlog",
+    "stream/core": "pydantic",
     "stream/settings": "pydantic pydantic_settings",
     "stream/kafka": "cramjam faust mode",
     "stream/signing": "cryptography",

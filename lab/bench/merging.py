@@ -1,4 +1,4 @@
-"""What the parts of an hour cost where they are added up, for as many lanes as one likes."""
+"""What the parts of an hour cost where they are added up, for any number of lanes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _in_a_book(baseline: Baseline, stored: list[bytes]) -> tuple[float, int]:
     started = time.perf_counter()
     for number in order.tolist():
         report = book.add(HourPart.from_bytes(stored[number]))
-        requests = report.rates[0]["requests"] if report else requests
+        requests = report.rates[0].requests if report else requests
     return time.perf_counter() - started, requests
 
 

@@ -1,8 +1,9 @@
 """Alerts about clients who copy the model: one at a time for each client of a lane.
 
-An alert fires at the query at which the client's evidence reaches the threshold, is told again
-while he goes on, and resolves when he has long not reached it; then his evidence begins anew. All
-but the first happens where a segment of the lane's rows ends, whatever the batches.
+An alert fires at the query at which the client's evidence reaches the threshold. It is emitted
+again while the client continues, and resolves when they have not reached the threshold for
+`resolve_after_requests`; then their evidence is reset. Everything but the firing happens at the
+end of a segment of the lane's rows, whatever the batches.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from latentwatch.detector import Baseline, Extraction, ExtractionMonitor, Requests
 from latentwatch.detector.clients.extraction import SEGMENT_ROWS, segments
 from latentwatch.detector.features import Float32, Int64
-from latentwatch.stream.core.alerts import Alert
+from latentwatch.stream.core.alerts import Alert, Peak
 from latentwatch.stream.core.policy import Policy
 
 __all__ = ["EXTRACTION", "AlertAtRow", "ClientAlertTracker"]
 
-EXTRACTION = "extraction"
+
+EXTRACTION: Final = "extraction"
 """The pattern of these alerts."""
 
 
@@ -37,7 +39,7 @@ class ClientAlertTracker:
     Parameters
     ----------
     about : str
-        What tells this lane from others: model, version and partition.
+        What identifies the lane: model, version and partition.
     baseline : Baseline
     policy : Policy
     """
@@ -89,7 +91,7 @@ class ClientAlertTracker:
         """Take note of an alarm; an alert if it is the client's first."""
         offset, moment = int(requests.offsets[row]), int(requests.event_time_ns[row])
         self._alarmed[alarm.client] = self.monitor.rows_seen + back
-        peak = self._describe(alarm, requests.partition, offset, moment)
+        peak = self._peak(alarm, requests.partition, offset, moment)
         known = self._alerts.get(alarm.client)
         if known is None:
             name = f"{self.about}|{self.baseline.sha256}|{offset}|{moment}|{alarm.client}"
@@ -101,46 +103,44 @@ class ClientAlertTracker:
         return alert if known is None else None
 
     def _judge(self) -> list[Alert]:
-        """At the end of a segment: alerts that go on, and those that resolve."""
-        seen, told = self.monitor.rows_seen, []
+        """At the end of a segment: alerts that continue, and those that resolve."""
+        seen, emitted = self.monitor.rows_seen, []
         for client, alarmed in list(self._alarmed.items()):
             if seen - alarmed > self.resolve_after_requests:
                 del self._alarmed[client]
                 self.monitor.acquit(client)
-                told.append(replace(self._alerts.pop(client), status="resolved"))
+                emitted.append(replace(self._alerts.pop(client), status="resolved"))
             elif alarmed >= seen - SEGMENT_ROWS:
-                told.append(self._alerts[client])
-        return told
+                emitted.append(self._alerts[client])
+        return emitted
 
     @staticmethod
     def resolved(state: dict[str, Any]) -> list[Alert]:
-        """The alerts of a `to_state` with nobody to go on with them, as resolved."""
-        alerts = (Alert(**values) for values in state["alerts"].values())
+        """The alerts of a `to_state` that no tracker continues, as resolved."""
+        alerts = map(Alert.of_state, state["alerts"].values())
         return [replace(alert, status="resolved") for alert in alerts]
 
-    def _describe(
-        self, alarm: Extraction, partition: int, offset: int, moment: int
-    ) -> dict[str, Any]:
-        """Plain values, with the same members as of a window."""
-        first = min(moment, alarm.first_event_time_ns)
-        return {
-            "score": alarm.evidence,
-            "threshold": self.monitor.threshold,
-            "p_value": None,
-            "pattern": EXTRACTION,
-            "contamination": None,
-            "contamination_lower_bound": None,
-            "requests": alarm.queries,
-            "offsets": [[partition, alarm.first_offset, offset]],
-            "event_time_ns": [first, max(moment, alarm.first_event_time_ns)],
-            "layers": {},
-            "most_suspicious": [],
-            "baseline_sha256": self.baseline.sha256,
-            "client": alarm.client,
-        }
+    def _peak(self, alarm: Extraction, partition: int, offset: int, moment: int) -> Peak:
+        """The client's queries up to an alarm."""
+        first = alarm.first_event_time_ns
+        return Peak(
+            score=alarm.evidence,
+            threshold=self.monitor.threshold,
+            p_value=None,
+            pattern=EXTRACTION,
+            contamination=None,
+            contamination_lower_bound=None,
+            requests=alarm.queries,
+            offsets=[(partition, alarm.first_offset, offset)],
+            event_time_ns=(min(moment, first), max(moment, first)),
+            layers={},
+            most_suspicious=[],
+            baseline_sha256=self.baseline.sha256,
+            client=alarm.client,
+        )
 
     def to_state(self) -> dict[str, Any]:
-        """Plain values for the lane's state, beside `monitor.state_bytes`."""
+        """Plain values for the lane's state, which also holds `monitor.state_bytes`."""
         return {
             "alerts": {client: alert.to_state() for client, alert in self._alerts.items()},
             "alarmed": self._alarmed,
@@ -155,5 +155,7 @@ class ClientAlertTracker:
             The monitor's bytes are damaged, or of another baseline.
         """
         self.monitor.load_state(monitor)
-        self._alerts = {client: Alert(**values) for client, values in state["alerts"].items()}
+        self._alerts = {
+            client: Alert.of_state(values) for client, values in state["alerts"].items()
+        }
         self._alarmed = dict(state["alarmed"])

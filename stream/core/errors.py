@@ -1,7 +1,8 @@
 """What can go wrong in the service, as one tree::
 
     StreamError
-    ├── BrokerError         no broker to be had, or one that does not answer
+    ├── BrokerError         no broker can be found or started, or it does not answer
+    ├── EventError          an event of an output topic with a member that is missing or wrong
     ├── InvestigationError  an alert, its requests or its baseline are missing, or do not match
     ├── RecordingError      a recording that is damaged, foreign, empty, or lacks what is asked for
     ├── SettingsError       a setting that cannot be right
@@ -15,6 +16,7 @@ Every message says what happened and what to do about it.
 
 __all__ = [
     "BrokerError",
+    "EventError",
     "InvestigationError",
     "RecordingError",
     "SettingsError",
@@ -32,6 +34,10 @@ class StreamError(Exception):
 
 class BrokerError(StreamError):
     """A Kafka broker could not be found, started or reached."""
+
+
+class EventError(StreamError):
+    """An event of an output topic, or a dead letter, is not what workers publish."""
 
 
 class InvestigationError(StreamError):

@@ -1,8 +1,8 @@
-"""Hours of event time: what one lane saw of each, and the parts in which it tells.
+"""Hours of event time: what one lane saw of each, and the parts in which it emits them.
 
 A part is additive: an hour is the sum of its parts over all partitions, in any order. A lane
 closes an hour when its watermark (the largest event time it saw, less the grace) has passed the
-hour's end; rows that come later make a further part. So nothing that was told is ever taken back,
+hour's end; rows that come later make a further part. So nothing emitted is ever retracted,
 and a closed hour needs no memory.
 """
 
@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from latentwatch.detector import Baseline, Block, Requests, Sketch
+from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.state_codec import pack, reading, unpack
 from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.core.topic_names import Topics
 
 __all__ = ["HourAggregator", "HourPart", "Tally"]
 
@@ -45,7 +47,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class HourPart:
-    """What one lane saw of one hour since it last told.
+    """What one lane saw of one hour since its last part.
 
     Parameters
     ----------
@@ -73,6 +75,11 @@ class HourPart:
     def key(self) -> bytes:
         """Key in the hour-sketches topic; one record a part."""
         return f"{self.model}/{self.version}/{self.hour}/{self.partition}/{self.part}".encode()
+
+    def to_record(self, topics: Topics) -> Record:
+        """Internal record; all parts of a model version go to one partition."""
+        route = f"{self.model}/{self.version}".encode()
+        return Record(topics.hour_sketches, self.key, self.to_bytes(), [], route)
 
     def to_bytes(self) -> bytes:
         """Serialise for the hour-sketches topic."""
@@ -119,7 +126,7 @@ class HourAggregator:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to tell."""
+        """Whether no hour is open."""
         return not self._open
 
     def count_block(self, block: Block, skip: int, baseline: Baseline) -> None:

@@ -18,6 +18,7 @@ from latentwatch.detector.features import Float32, Int64
 from latentwatch.producers.wire import ActivationBatch
 from latentwatch.stream.core.alerts import Alert, AlertTracker
 from latentwatch.stream.core.client_alerts import ClientAlertTracker
+from latentwatch.stream.core.events import AlertEvent
 from latentwatch.stream.core.hours import HourAggregator, HourPart, Tally
 from latentwatch.stream.core.policy import Policy
 from latentwatch.stream.core.state_codec import pack, reading, unpack
@@ -39,6 +40,10 @@ class AlertChange:
 
     key: LaneKey
     alert: Alert
+
+    def event(self, average_run_length: float) -> AlertEvent:
+        """The event that publishes it."""
+        return self.alert.event(*self.key, average_run_length)
 
 
 Output = AlertChange | HourPart
@@ -132,7 +137,7 @@ class Lane:
             )
 
     def take(self, batch: ActivationBatch, offset: int) -> list[Output]:
-        """Take the message at `offset` in; messages that were taken before are passed over.
+        """Take in the message at `offset`; one that was taken before is skipped.
 
         Raises
         ------
@@ -181,8 +186,8 @@ class Lane:
         end = -self.monitor.unfinished
         for block, decision in self.monitor.push(rows, predicted, requests):
             end += len(block.features)
-            told = self._finish(self.monitor.baseline, block, decision)
-            found += [(end - 1, output) for output in told]
+            emitted = self._finish(self.monitor.baseline, block, decision)
+            found += [(end - 1, output) for output in emitted]
         # in the order of the rows that they come from, whatever the batches
         return [output for _, output in sorted(found, key=lambda pair: pair[0])]
 
@@ -191,7 +196,7 @@ class Lane:
         for message in messages:
             self.hours.count_unjudged(message.requests)
             newest = int(message.requests.event_time_ns.max())
-            outputs += self._tell(self.hours.advance(newest))
+            outputs += self._emit(self.hours.advance(newest))
         return outputs
 
     def _finish(self, baseline: Baseline, block: Block, decision: Decision) -> list[Output]:
@@ -206,32 +211,32 @@ class Lane:
         changed = self.alerts.judge(decision, baseline, len(block.features))
         if changed is not None:
             outputs.append(AlertChange(self.key, changed))
-        outputs += self._tell(self.hours.advance(int(block.requests.event_time_ns.max())))
+        outputs += self._emit(self.hours.advance(int(block.requests.event_time_ns.max())))
         return outputs
 
     def close(self) -> list[Output]:
-        """Tell all that was counted, unfinished block included: the lane has fallen silent."""
+        """Emit all that was counted, unfinished block included: the lane has fallen silent."""
         block = self.monitor.pending() if self.monitor else None
         if self.monitor and block and len(block.features) > self._counted:
             self.hours.count_block(block, self._counted, self.monitor.baseline)
             self._counted = len(block.features)
-        return [*self._tell(self.hours.close_all())]
+        return [*self._emit(self.hours.close_all())]
 
     def end(self, offset: int) -> list[Output]:
-        """Close at a message that says so; if it was taken before, it is passed over."""
+        """Close at an end-of-stream message; one that was taken before is skipped."""
         if offset <= self.last_offset:
             return []
         self.last_offset = offset
         return self.close()
 
     @property
-    def has_untold(self) -> bool:
-        """Whether `close` would tell anything."""
+    def has_pending(self) -> bool:
+        """Whether `close` would emit anything."""
         return not self.hours.is_empty or (
             self.monitor is not None and self.monitor.unfinished > self._counted
         )
 
-    def _tell(self, closed: list[tuple[int, str, Tally]]) -> list[HourPart]:
+    def _emit(self, closed: list[tuple[int, str, Tally]]) -> list[HourPart]:
         parts = []
         for hour, baseline, tally in closed:
             model, version, partition = self.key
@@ -241,13 +246,13 @@ class Lane:
         return parts
 
     def take_outbox(self) -> list[Output]:
-        """What the state carries; once it is stored, or that was told, it need not."""
+        """Empty the outbox: what it held is published, or stored with the state."""
         outputs: list[Output] = [*self._abandoned, *self._outbox]
         self._abandoned, self._outbox = [], []
         return outputs
 
     def to_bytes(self) -> bytes:
-        """State to go on with elsewhere."""
+        """State from which `from_bytes` continues elsewhere."""
         header = {
             "key": list(self.key),
             "last_offset": self.last_offset,
@@ -278,8 +283,8 @@ class Lane:
     def from_bytes(cls, data: bytes, baseline: Baseline | None, policy: Policy) -> Lane:
         """Inverse of `to_bytes`.
 
-        Where the baseline is another one by now, windows start anew; rows of the old unfinished
-        block are counted as not judged, so that no count is lost, and an alert is resolved.
+        If the baseline has changed, windows start empty, rows of the old unfinished block are
+        counted as not judged, so that no count is lost, and the alerts are resolved.
 
         Raises
         ------
@@ -306,7 +311,7 @@ class Lane:
         return lane
 
     def _resume(self, monitor: bytes, clients: bytes, header: dict[str, Any]) -> bool:
-        """Go on with the windows and the clients of a state, if they are of our baseline."""
+        """Continue the windows and the clients of a state, if they are of our baseline."""
         if self.monitor is None or self.extraction is None:
             return False
         try:
@@ -326,6 +331,6 @@ class Lane:
     def _abandon(self, header: dict[str, Any]) -> None:
         """Resolve the alerts of a baseline that was replaced."""
         about_windows = self.alerts.resolve()
-        told = [about_windows] if about_windows is not None else []
-        told += ClientAlertTracker.resolved(header["extraction"])
-        self._abandoned = [AlertChange(self.key, alert) for alert in told]
+        alerts = [about_windows] if about_windows is not None else []
+        alerts += ClientAlertTracker.resolved(header["extraction"])
+        self._abandoned = [AlertChange(self.key, alert) for alert in alerts]

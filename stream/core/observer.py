@@ -1,4 +1,4 @@
-"""What a worker tells of itself while it works; without metrics nobody listens."""
+"""Hooks that a worker calls as it works; the default does nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LaneReport", "Observer"]
 
 @dataclass(frozen=True, slots=True)
 class LaneReport:
-    """How a lane stands, and what it did since it was last told of.
+    """How a lane stands, and what it did since its last report.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class LaneReport:
     firing : bool
         Whether its alert is firing, the one of its windows.
     clients : int
-        Clients who have an alert of their own that is firing.
+        Clients with a firing alert of their own.
     """
 
     key: LaneKey
@@ -63,10 +63,10 @@ class LaneReport:
 
 
 class Observer:
-    """Is told what happens, and does nothing about it; `WorkerMetrics` counts."""
+    """Called for everything that happens, and ignores it; `WorkerMetrics` counts."""
 
     def records(self, count: int) -> None:
-        """Messages were taken, sound or not."""
+        """Messages were taken in, valid or not."""
 
     def refused(self, reason: str) -> None:
         """A message goes to the dead-letter topic."""
@@ -84,10 +84,10 @@ class Observer:
         """The rates of an hour are published."""
 
     def revoked(self, partition: int) -> None:
-        """The lanes of a partition have gone to another worker."""
+        """The lanes of a partition belong to another worker now."""
 
     def lags(self, lags: Mapping[int, int]) -> None:
-        """Messages that wait, of each partition that is assigned."""
+        """Lag of each assigned partition, in messages."""
 
     def deciding(self) -> AbstractContextManager[object]:
         """Around the mathematics of one batch."""

@@ -18,12 +18,7 @@ from latentwatch.producers.wire import (
     read_end,
 )
 from latentwatch.stream.core.errors import StateError
-from latentwatch.stream.core.events import (
-    Record,
-    alert_record,
-    dead_letter_record,
-    hour_part_record,
-)
+from latentwatch.stream.core.events import DeadLetter, Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import Admitted, Lane, LaneKey, Output
 from latentwatch.stream.core.observer import LaneReport, Observer
@@ -78,9 +73,9 @@ class Processor:
     newest_ns : callable
         Event times later than what it returns are refused.
     is_known : callable of (model, version), optional
-        Whether somebody put a baseline in place: such a model version always has its lane.
+        Whether a baseline is in place: such a model version always gets its lane.
     observer : Observer, optional
-        Is told what happens.
+        Called for everything that happens.
     """
 
     def __init__(
@@ -108,7 +103,7 @@ class Processor:
         return set(self._lanes)
 
     def assign(self, partition: int, states: Iterable[bytes]) -> list[Record]:
-        """Take a partition over; return what the states say was perhaps not published."""
+        """Take over a partition; return what, by its states, may not have been published."""
         lanes = {}
         records: list[Record] = []
         for state in states:
@@ -117,8 +112,10 @@ class Processor:
             try:
                 lane = Lane.from_bytes(state, baseline, self._policy)
             except StateError as error:
-                # whoever wrote it, the partition must be taken over, now and at every restart
-                _log.error("lane state damaged: the lane starts anew", lane=key, error=str(error))
+                # the partition must be taken over all the same, now and at every restart
+                _log.error(
+                    "lane state is damaged, starting with an empty lane", lane=key, error=str(error)
+                )
                 continue
             lanes[key.model, key.version] = lane
             self._observer.lane(LaneReport.of(lane))
@@ -153,14 +150,13 @@ class Processor:
             try:
                 self._take(message)
             except RefusedError as refused:
-                letter = dead_letter_record(
-                    self._topics,
+                letter = DeadLetter(
+                    topic=self._topics.activations,
                     **message._asdict(),
                     reason=refused.reason,
                     detail=str(refused),
-                    most_bytes=self._limits.value_bytes,
                 )
-                self._ready.append(letter)
+                self._ready.append(letter.to_record(self._topics, self._limits.value_bytes))
                 self._observer.refused(refused.reason)
             if len(self._ready) >= MOST_READY:
                 break
@@ -253,22 +249,25 @@ class Processor:
         self._touched.add(lane.key)
         return self._records(lane.close())
 
-    def untold(self) -> list[LaneKey]:
-        """Lanes that have counted requests they have not told of."""
+    def pending(self) -> list[LaneKey]:
+        """Lanes with counted requests that are not emitted yet."""
         return [
-            lane.key for lanes in self._lanes.values() for lane in lanes.values() if lane.has_untold
+            lane.key
+            for lanes in self._lanes.values()
+            for lane in lanes.values()
+            if lane.has_pending
         ]
 
-    def told(self) -> None:
-        """Take note that the parts of hours are published: the states need not carry them."""
+    def emitted(self) -> None:
+        """Take note that the parts of hours are published: states no longer carry them."""
         for key in self._touched:
             self._lanes[key.partition][key.model, key.version].take_outbox()
 
     def states(self) -> dict[LaneKey, bytes]:
         """States of the lanes that changed since the last call.
 
-        A state that carries parts of hours counts as changed once more: after they were told, it
-        must be stored without them, or a later take-over would tell them again.
+        A state that carries parts of hours counts as changed once more: after they are published,
+        it must be stored without them, or a later take-over would publish them again.
         """
         changed, carrying = {}, set()
         for key in sorted(self._touched):
@@ -285,9 +284,9 @@ class Processor:
     def _record(self, output: Output) -> Record:
         if isinstance(output, HourPart):
             self._observer.late(output.tally.late)
-            return hour_part_record(self._topics, output)
+            return output.to_record(self._topics)
         self._observer.alert(output)
-        return alert_record(self._topics, output, self._policy.average_run_length)
+        return output.event(self._policy.average_run_length).to_record(self._topics)
 
 
 _REASONS = {

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 from latentwatch.detector import Baseline, Flagged, Sketch, Suspect, contamination, decide, flag
 from latentwatch.detector.decision import LEAST_ROWS
-from latentwatch.stream.core.alerts import suspect_values
+from latentwatch.stream.core.alerts import suspect_request
+from latentwatch.stream.core.events import FlaggedRequest, RateRow, Record
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.times import hour_name
+from latentwatch.stream.core.topic_names import Topics
 
 __all__ = ["FindBaseline", "HourReport", "RateAggregator"]
 
 FindBaseline = Callable[[str, str], Baseline | None]
+
+Change = Literal["flagged", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,9 @@ class HourReport:
         Hours since 1970, UTC.
     revision : int
         Parts that the hour consists of so far; each further one corrects the rows.
-    rates : list of dict
-        One row a view (layer).
-    flagged : list of dict
+    rates : list of RateRow
+        One row for each view (layer).
+    flagged : list of FlaggedRequest
         Requests that this revision flags and the one before did not, with the status "flagged",
         and those that it flags no longer, "withdrawn": the rate of false discoveries is promised
         for the hour as it stands in the end, whatever the order of its parts.
@@ -40,8 +44,13 @@ class HourReport:
     version: str
     hour: int
     revision: int
-    rates: list[dict[str, Any]]
-    flagged: list[dict[str, Any]]
+    rates: list[RateRow]
+    flagged: list[FlaggedRequest]
+
+    def to_records(self, topics: Topics) -> list[Record]:
+        """The records to publish."""
+        rates = [row.to_record(topics) for row in self.rates]
+        return rates + [request.to_record(topics) for request in self.flagged]
 
 
 @dataclass(slots=True)
@@ -60,12 +69,14 @@ class _Hour:
         self.tallies[part.baseline] = part.tally if known is None else known + part.tally
         return True
 
-    def change(self, flagged: Flagged) -> list[tuple[str, Suspect]]:
+    def change(self, flagged: Flagged) -> list[tuple[Change, Suspect]]:
         """Take over whom a revision flags; return what changed, as (status, request)."""
         now = {(s.request_id, s.partition, s.offset): s for s in flagged.requests}
         # of an hour with more of them than a sketch has names for, nobody is withdrawn for that
         gone = [who for who, s in self.flagged.items() if s.p_value > flagged.level]
-        changed = [("withdrawn", self.flagged.pop(who)) for who in gone]
+        changed: list[tuple[Change, Suspect]] = [
+            ("withdrawn", self.flagged.pop(who)) for who in gone
+        ]
         changed += [("flagged", s) for who, s in now.items() if who not in self.flagged]
         self.flagged |= now
         return changed
@@ -116,80 +127,57 @@ class RateAggregator:
     def _report(self, part: HourPart, hour: _Hour) -> HourReport:
         baseline = self._find_baseline(part.model, part.version)
         tally = hour.tallies.get(baseline.sha256) if baseline else None
-        common = {
-            "model": part.model,
-            "version": part.version,
-            "hour": hour_name(part.hour),
-            "requests": hour.requests,
-            "unjudged": hour.requests - (tally.sketch.rows if tally else 0),
-            "repeated": tally.sketch.rows - tally.sketch.judged if tally else 0,
-            "late": sum(t.late for t in hour.tallies.values()),
-            "revision": len(hour.parts),
-        }
-        if baseline is None or tally is None:
-            status = "no-baseline" if baseline is None else "other-baseline"
-            rates = [{**common, "layer": "", "status": status, **_not_judged()}]
-            return HourReport(part.model, part.version, part.hour, len(hour.parts), rates, [])
-        flagged = flag(tally.sketch, self._rate, baseline.fitted_rows)
-        common |= {
-            "status": "ok",
-            "flagged": flagged.count,
-            "detection_rate": flagged.count / max(tally.sketch.judged, 1),
-            "windows": tally.windows,
-            "alarms": tally.alarms,
-            "baseline_sha256": baseline.sha256,
-        }
-        return HourReport(
-            part.model,
-            part.version,
-            part.hour,
-            len(hour.parts),
-            [{**common, **row} for row in _judged(tally.sketch, baseline)],
-            [
-                {
-                    "model": part.model,
-                    "version": part.version,
-                    "hour": common["hour"],
-                    "status": status,
-                    **suspect_values(suspect),
-                }
-                for status, suspect in hour.change(flagged)
-            ],
+        common = RateRow(
+            model=part.model,
+            version=part.version,
+            hour=hour_name(part.hour),
+            requests=hour.requests,
+            unjudged=hour.requests - (tally.sketch.rows if tally else 0),
+            repeated=tally.sketch.rows - tally.sketch.judged if tally else 0,
+            late=sum(t.late for t in hour.tallies.values()),
+            revision=len(hour.parts),
+            status="no-baseline" if baseline is None else "other-baseline",
         )
+        about = (part.model, part.version, part.hour, len(hour.parts))
+        if baseline is None or tally is None:
+            return HourReport(*about, [common], [])
+        flagged = flag(tally.sketch, self._rate, baseline.fitted_rows)
+        common = replace(
+            common,
+            status="ok",
+            flagged=flagged.count,
+            detection_rate=flagged.count / max(tally.sketch.judged, 1),
+            windows=tally.windows,
+            alarms=tally.alarms,
+            baseline_sha256=baseline.sha256,
+        )
+        requests = [
+            FlaggedRequest(
+                model=part.model,
+                version=part.version,
+                hour=common.hour,
+                status=status,
+                **asdict(suspect_request(suspect)),
+            )
+            for status, suspect in hour.change(flagged)
+        ]
+        return HourReport(*about, _judged(common, tally.sketch, baseline), requests)
 
 
-def _not_judged() -> dict[str, Any]:
-    nothing = dict.fromkeys(
-        ("contamination", "contamination_lower_bound", "T", "E", "score", "p_value")
-    )
-    return {
-        "flagged": 0,
-        "detection_rate": 0.0,
-        "windows": 0,
-        "alarms": 0,
-        "baseline_sha256": "",
-        **nothing,
-    }
-
-
-def _judged(sketch: Sketch, baseline: Baseline) -> list[dict[str, Any]]:
+def _judged(common: RateRow, sketch: Sketch, baseline: Baseline) -> list[RateRow]:
     """T, E, score, p-value and contamination of each view; the first view decides."""
     rows = []
     views = decide(sketch, baseline).views if sketch.judged >= LEAST_ROWS else {}
     for index, view in enumerate(baseline.views):
         share = contamination(sketch, baseline.fitted_rows, index)
-        found = views.get(view.name)
-        rows.append(
-            {
-                "layer": view.name,
-                "contamination": share.estimate,
-                "contamination_lower_bound": share.lower_bound,
-                "T": found.T if found else None,
-                "E": found.E if found else None,
-                "score": found.score if found else None,
-                "p_value": baseline.calibration.p_value(sketch.judged, found.score)
-                if found
-                else None,
-            }
+        row = replace(
+            common,
+            layer=view.name,
+            contamination=share.estimate,
+            contamination_lower_bound=share.lower_bound,
         )
+        if found := views.get(view.name):
+            p_value = baseline.calibration.p_value(sketch.judged, found.score)
+            row = replace(row, T=found.T, E=found.E, score=found.score, p_value=p_value)
+        rows.append(row)
     return rows

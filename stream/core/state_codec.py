@@ -33,13 +33,13 @@ def pack(header: dict[str, Any], blobs: list[bytes]) -> bytes:
 
 @contextmanager
 def reading(data: bytes) -> Iterator[None]:
-    """Turn whatever damaged bytes, or another version's, bring about into a `StateError`."""
+    """Turn any error that damaged or foreign bytes cause into a `StateError`."""
     try:
         yield
     except _DAMAGE as error:
         raise StateError(
-            f"{len(data)} bytes in an internal topic are no record of this version ({error!r}): "
-            "only workers may write there; delete the record, or the topic, to start anew"
+            f"{len(data)} bytes in an internal topic are not a record of this version ({error!r}): "
+            "only workers may write there; delete the record, or the topic, to start over"
         ) from error
 
 

@@ -32,7 +32,7 @@ class Topics:
             name = getattr(self, role)
             if not _NAME.fullmatch(name) or name in (".", ".."):
                 raise ValueError(
-                    f"topic_{role}: {name!r} is no name for a topic; use 1 to 249 letters, "
+                    f"topic_{role}: {name!r} is not a valid topic name; use 1 to 249 letters, "
                     "digits, dots, underscores and hyphens, the prefix included"
                 )
             if name in seen:

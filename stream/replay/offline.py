@@ -18,7 +18,7 @@ from itertools import islice
 from latentwatch.detector import Baseline
 from latentwatch.producers.wire import ActivationBatch, Limits
 from latentwatch.stream.core.errors import RecordingError
-from latentwatch.stream.core.events import Record, report_records
+from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.processor import Processor, RefusedError
 from latentwatch.stream.core.rates import FindBaseline, RateAggregator
@@ -81,7 +81,7 @@ class OfflineReplay:
                 except RefusedError as refused:
                     self.refused[refused.reason] += 1
             yield from self._processor.process()
-        for key in sorted(self._processor.untold()):
+        for key in sorted(self._processor.pending()):
             yield from self._processor.idle(key.partition, key.model, key.version)
 
     def with_rates(self, records: Iterable[Record]) -> Iterator[Record]:
@@ -90,7 +90,7 @@ class OfflineReplay:
             if record.topic != self._topics.hour_sketches:
                 yield record
             elif report := self._rates.add(HourPart.from_bytes(record.value or b"")):
-                yield from report_records(self._topics, report)
+                yield from report.to_records(self._topics)
 
 
 def _spread_over(pool: Executor, find_baseline: FindBaseline) -> FindBaseline:

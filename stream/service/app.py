@@ -35,10 +35,10 @@ __all__ = ["build_app", "run_worker"]
 IDLE_CHECK_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 LINGER_SECONDS = 0.05
-"""How long messages that come together are waited for."""
+"""How long to wait for messages that arrive together."""
 
 BUFFERED_MESSAGES = 64
-"""Messages that Faust holds ready a partition; more would only cost memory."""
+"""Messages that Faust buffers per partition; more would only cost memory."""
 
 
 def build_app(settings: Settings, engine: Engine) -> faust.App:
@@ -152,7 +152,7 @@ async def _batches(stream: Any, settings: Settings) -> AsyncIterator[Sequence[An
 async def _lags(app: faust.App, topic: str) -> dict[int, int]:
     """Messages that wait, by partition: at the broker, or here and not acknowledged.
 
-    The position, not the offset of the last message, tells whether the end was reached: markers of
+    The position, not the offset of the last message, shows whether the end was reached: markers of
     transactions have offsets as well.
     """
     consumer = app.consumer
@@ -209,7 +209,7 @@ def run_worker(settings: Settings) -> None:
     read_within_bounds(settings.max_message_bytes)
     log = structlog.get_logger("latentwatch.worker")
     log.info(
-        "worker starts",
+        "worker started",
         bootstrap_servers=settings.bootstrap_servers,
         application_id=settings.application_id,
         baselines=settings.baselines,
@@ -230,5 +230,5 @@ def run_worker(settings: Settings) -> None:
         except SystemExit as end:
             # an error while it stops: Faust ends with code 1 and does not say why
             if end.code and end.__context__ is not None:
-                log.error("worker ends in error", exc_info=end.__context__)
+                log.error("worker stopped with an error", exc_info=end.__context__)
             raise

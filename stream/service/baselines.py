@@ -36,7 +36,7 @@ def baseline_url(folder: str, model: str, version: str) -> str:
     for name in (model, version):
         if not _NAME.fullmatch(name):
             raise SettingsError(
-                f"{name!r} is no name of a model or version; use letters, digits, '.', '_' and "
+                f"{name!r} is not a valid model or version name; use letters, digits, '.', '_' and "
                 "'-', and begin with a letter, a digit or '_'"
             )
     return f"{folder.rstrip('/')}/{model}/{version}{SUFFIX}"
@@ -149,7 +149,7 @@ class BaselineStore:
         if (baseline.model, baseline.version) != name:
             raise ArtefactError(
                 f"{url} is the baseline of {baseline.model}/{baseline.version}: it must lie under "
-                "that name, or be fitted anew for the model whose name it has"
+                "that name, or be fitted again for the model whose name it has"
             )
         baseline.threshold(self._average_run_length, self._lanes)
         return self._placed(baseline)

@@ -1,11 +1,16 @@
 """What the worker does with Kafka, apart from Faust: flush in the right order, never lose a row.
 
-The order of a flush is the promise of exactness. Dead letters and alerts first: they follow from
-the messages alone, so that after a crash they come again the same, to the byte and the key. Then
-the lanes' states, with the parts of hours that they tell: what a wall clock closed would not be
-closed the same way again. Then the parts themselves, which whoever takes a lane over publishes
-once more. Only then are the input offsets acknowledged; messages that come again are known by the
-offset in the state.
+The commit protocol of a batch, each step awaited before the next:
+
+1. Publish dead letters and alerts. They follow from the messages alone: after a crash they come
+   again with the same key and the same bytes.
+2. Store the states of the lanes, with the parts of hours that they emit. What a wall clock closed
+   would not be closed the same way again, so the state must carry it.
+3. Publish the parts of hours, then store those states without them. After a crash in between, the
+   worker that takes the lane over publishes them again, with the same part numbers, and the
+   rates ignore part numbers that are known.
+4. Acknowledge the input offsets (`stream.service.app`). Messages that come again are skipped: the
+   state has the last offset that it took in.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from latentwatch.producers.wire import Limits
 from latentwatch.stream.core.errors import StateError, SuspendedError, TopicError
-from latentwatch.stream.core.events import Record, report_records
+from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import LaneKey
 from latentwatch.stream.core.processor import Incoming, Processor
@@ -46,10 +51,10 @@ SESSION_SECONDS = 10.0
 """After so long without a heartbeat another worker takes over."""
 
 SUSPENDED_SECONDS = 0.7 * SESSION_SECONDS
-"""A process that stood still for so long may have lost its partitions, for the last heartbeat may
-have been sent a quarter of a session before."""
+"""A process that was suspended for so long may have lost its partitions: the last heartbeat may
+have been sent a quarter of a session earlier."""
 
-# where there is one, a clock that goes on while the machine sleeps
+# where available, a clock that also runs while the machine sleeps
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -59,7 +64,7 @@ async def _always() -> bool:
 
 @dataclass(slots=True)
 class Progress:
-    """Counters of one worker since it started; told in the log when it stops."""
+    """Counters of one worker since it started; logged when it stops."""
 
     messages: int = 0
     published: int = 0
@@ -69,7 +74,7 @@ class Progress:
 
 
 class Engine:
-    """Processor and rate book, with the producer and the topics that keep their state.
+    """Processor and rate aggregator, with the producer and the topics that keep their state.
 
     Parameters
     ----------
@@ -112,11 +117,11 @@ class Engine:
                 await self._producer.stop()
                 self._producer = None
         await asyncio.to_thread(self._traces.close)
-        self._log.info("worker stops", **asdict(self.progress))
+        self._log.info("worker stopped", **asdict(self.progress))
         self._executor.shutdown(wait=True)
 
     async def take(self, messages: list[Incoming]) -> None:
-        """Take a batch in and flush; when this returns the messages may be acknowledged."""
+        """Take in a batch and flush; when this returns, the messages may be acknowledged."""
         self.pulse()
         async with self._lock:
             await self._load_missing({message.partition for message in messages})
@@ -126,21 +131,21 @@ class Engine:
                     with self.observer.deciding(), trace.deciding():
                         work = partial(self._processor.take_some, left)
                         records, left = await self._compute(work)
-                    with trace.flushing(records) as told:
-                        await self._flush(told)
+                    with trace.flushing(records) as traced:
+                        await self._flush(traced)
                     self.health.progress(time.monotonic())
         self.progress.messages += len(messages)
         self.observer.records(len(messages))
 
     def pulse(self) -> None:
-        """Take note that the process runs; to be called every second or so.
+        """Take note that the process runs; call it every second or so.
 
         Raises
         ------
         SuspendedError
-            It stood still for so long that it may not own its partitions any more. Who woke up
-            would close hours by the wall clock that another worker has gone on with, and their
-            requests would count twice. What was not acknowledged comes again elsewhere.
+            It was suspended for so long that it may no longer own its partitions. On waking it
+            would close hours by the wall clock that another worker has continued, and their
+            requests would count twice. What was not acknowledged is delivered to the others.
         """
         self._check_pulse()
         self._pulse = time.clock_gettime(_CLOCK)
@@ -149,12 +154,12 @@ class Engine:
         stood = 0.0 if self._pulse is None else time.clock_gettime(_CLOCK) - self._pulse
         if stood > SUSPENDED_SECONDS:
             raise SuspendedError(
-                f"the process stood still for {stood:.0f} s, and others may have its partitions: "
-                "start it again"
+                f"the process was suspended for {stood:.0f} s and may have lost its partitions: "
+                "restart it"
             )
 
     def look(self, lags: Mapping[int, int]) -> None:
-        """Take note of the messages that wait, by partition; never waits for the mathematics."""
+        """Record the lag of each partition; never waits for the mathematics."""
         self.observer.lags(lags)
         self.health.look(lags, self._processor.partitions, time.monotonic())
 
@@ -164,9 +169,10 @@ class Engine:
         """Close the open hours of lanes that have been silent for `idle_seconds`.
 
         Lanes of partitions in `owned` that were taken over from another worker may be silent too.
-        What messages bring about is the same whoever takes them, but a wall clock decides here:
-        two workers must never do it for one lane, so `is_member` is asked whether the partitions
-        are ours still. While the broker is away everything is silent, and others may have them.
+        Results that depend only on messages are the same in every worker, but here a wall clock
+        decides: two workers must never do it for one lane, so `is_member` says whether the
+        partitions are still ours. While the broker is away every lane is silent, and others may
+        have them.
         """
         self.pulse()
         async with self._lock:
@@ -174,10 +180,10 @@ class Engine:
             if not self.settings.idle_seconds:
                 return
             now = time.monotonic()
-            untold = self._processor.untold()
+            pending = self._processor.pending()
             silent = [
                 key
-                for key in untold
+                for key in pending
                 if now - self._heard.setdefault(key, now) >= self.settings.idle_seconds
             ]
             if silent and await is_member():
@@ -198,16 +204,16 @@ class Engine:
                     self.settings.kafka_options(), self.topics.hour_sketches, partition, first
                 )
                 async for _, value in earlier:
-                    # told of before: only the sums are wanted
+                    # published before: only the sums are needed
                     await self._compute(partial(self._add_parts, [value]))
                 self._rates_loaded.add(partition)
             reports = await self._compute(lambda: self._add_parts(values))
-            await self._publish([x for r in reports for x in report_records(self.topics, r)])
+            await self._publish([x for r in reports for x in r.to_records(self.topics)])
             for report in reports:
                 self.observer.hour(report)
 
     async def forget(self, topic: str, partition: int) -> None:
-        """Let go of a partition that another worker takes over."""
+        """Drop a partition that another worker takes over."""
         async with self._lock:
             if topic == self.topics.activations:
                 self._processor.revoke(partition)
@@ -242,7 +248,7 @@ class Engine:
         try:
             return HourPart.from_bytes(value) if value else None
         except StateError as error:
-            self._log.error("hour part unreadable: passed over", error=str(error))
+            self._log.error("hour part is unreadable, skipped", error=str(error))
             return None
 
     async def _flush(self, records: list[Record]) -> None:
@@ -257,7 +263,7 @@ class Engine:
             # Rows of a thousand hours, which a state could not carry. Their parts follow from the
             # messages alone and would come again the same, so they may go first.
             await self._publish(parts)
-            self._processor.told()
+            self._processor.emitted()
             parts = []
         now = time.monotonic()
         self._heard.update(dict.fromkeys(await self._store_states(), now))
@@ -333,11 +339,11 @@ class Engine:
 
 @contextmanager
 def _existing(topic: str) -> Iterator[None]:
-    """Say which topic is not there, and what to do."""
+    """Name the topic that is missing, and say what to do."""
     try:
         yield
     except UnknownTopicOrPartitionError as error:
         raise TopicError(
-            f"there is no topic {topic!r}: create it with `latentwatch topics`, and start the "
-            "worker again; it goes on where it stopped"
+            f"topic {topic!r} does not exist: create it with `latentwatch topics` and restart the "
+            "worker; it continues where it stopped"
         ) from error

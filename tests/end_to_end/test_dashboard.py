@@ -149,7 +149,7 @@ def test_one_alert_is_looked_into_by_keyboard_alone(watched: Watched) -> None:
 
 def test_workers_are_shown_with_their_health(watched: Watched) -> None:
     page = go(watched, "#/workers")
-    page.locator("tr", has_text="watches 3 partitions").locator("text=ready").wait_for()
+    page.locator("tr", has_text="watching 3 partitions").locator("text=ready").wait_for()
     page.locator("tr", has_text="http://127.0.0.1:9").locator("text=away").wait_for()
     page.get_by_text("1 of 2").wait_for()
 

@@ -150,9 +150,9 @@ def test_batches_and_flushes_are_timed(scraped: Any) -> None:
 
 def test_health_pages_say_why(scraped: Any) -> None:
     status, body = scraped["livez"]
-    assert (status, json.loads(body)) == (200, {"ok": True, "reason": "0 messages wait"})
+    assert (status, json.loads(body)) == (200, {"ok": True, "reason": "0 messages waiting"})
     status, body = scraped["readyz"]
-    assert (status, json.loads(body)) == (200, {"ok": True, "reason": "watches 3 partitions"})
+    assert (status, json.loads(body)) == (200, {"ok": True, "reason": "watching 3 partitions"})
     status, body = scraped["early"]
     assert status == 503
     assert json.loads(body)["reason"].startswith(("no partition", "the state is not loaded"))

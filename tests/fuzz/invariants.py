@@ -1,6 +1,6 @@
 """What must hold of every message whatsoever, from its bytes to the records it leads to.
 
-`judge` raises what nobody expected: an exception that is no refusal, an accepted message that
+`judge` raises on the unexpected: an exception that is not a refusal, an accepted message that
 breaks a promise, a refused one that leaves a trace.
 """
 
@@ -73,7 +73,7 @@ def judge(message: Incoming) -> str:
         return reason
     if not sound:
         return "end"
-    # what was taken is not taken again, and whoever takes over has the same state
+    # what was taken is not taken again, and the worker that takes over has the same state
     assert processor.take([message]) == []
     states = processor.states()
     other = make_processor()

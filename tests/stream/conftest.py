@@ -177,7 +177,7 @@ class Traffic:
 
     @cached_property
     def other_baseline(self) -> Baseline:
-        """The same model fitted anew: another baseline, of another SHA-256."""
+        """The same model fitted again: another baseline, of another SHA-256."""
         return self.fit(seed=2)
 
     def fit(self, seed: int) -> Baseline:

@@ -21,7 +21,7 @@ TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def make_observer(settings: Settings, health: Health) -> Observer:
-    """Return one that counts, where the settings ask for metrics, and else one that does not.
+    """The observer for the settings: `WorkerMetrics` if they ask for metrics.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Whether a worker gets on with its work: judged by its progress, not by its being there.
+"""Health of a worker: judged by its progress, not by its presence.
 
-Pure but for the state it holds: times are arguments, in seconds of a clock that never goes back.
+Pure but for the state it holds: times are arguments, in seconds of a monotonic clock.
 The event loop writes and the threads of the web server read; each field is replaced as a whole,
 so that no lock is needed and a reader never waits for a busy worker.
 """
@@ -14,7 +14,7 @@ __all__ = ["Health", "Verdict"]
 
 LOADING_PATIENCE = 10.0
 """How many times longer than usual the state of a partition may take to be read: it may be large,
-and whoever restarts the worker then only starts the reading anew."""
+and a restart would only begin the reading again."""
 
 
 class Verdict(NamedTuple):
@@ -46,14 +46,14 @@ class Health:
         self._loading = False
 
     def look(self, lags: Mapping[int, int], loaded: Set[int], now: float) -> None:
-        """Take note of how things stand; to be called every second or so.
+        """Record lags and loaded partitions; call it every second or so.
 
         Parameters
         ----------
         lags : mapping of partition to int
-            Messages that wait, of each partition that is assigned; empty while none is.
+            Lag of each assigned partition; empty while none is assigned.
         loaded : set of int
-            Partitions whose state is here.
+            Partitions whose state is loaded.
         """
         self.lags, self.loaded, self._looked = dict(lags), frozenset(loaded), now
         if not any(lags.values()):
@@ -67,30 +67,30 @@ class Health:
             self._waiting_since = now
 
     def load(self, loading: bool, now: float) -> None:
-        """Take note that the state of a partition begins, or ends, to be read."""
+        """Take note that reading the state of a partition begins or ends."""
         self._loading = loading
         self.progress(now)
 
     def waited(self, now: float) -> float:
-        """Seconds for which messages have waited and none was processed."""
+        """Seconds for which messages have been waiting and none was processed."""
         since = self._waiting_since
         return 0.0 if since is None else max(now - since, 0.0)
 
     def alive(self, now: float) -> Verdict:
-        """Whether it does anything; if not, a restart is what helps."""
+        """Whether it makes progress; if not, a restart helps."""
         looked = self._looked
         if looked is None:
-            return Verdict(True, f"starting, for {now - self._started:.0f} s")
+            return Verdict(True, f"starting for {now - self._started:.0f} s")
         if now - looked >= self.stuck_seconds:
-            return Verdict(False, f"the event loop has stood still for {now - looked:.0f} s")
+            return Verdict(False, f"the event loop has been blocked for {now - looked:.0f} s")
         patience = self.stuck_seconds * (LOADING_PATIENCE if self._loading else 1.0)
         waited, lag = self.waited(now), sum(self.lags.values())
         if waited >= patience:
-            return Verdict(False, f"{lag} messages wait, and none was processed for {waited:.0f} s")
-        return Verdict(True, f"{lag} messages wait")
+            return Verdict(False, f"{lag} messages waiting, none processed for {waited:.0f} s")
+        return Verdict(True, f"{lag} messages waiting")
 
     def ready(self, now: float) -> Verdict:
-        """Whether it watches partitions: alive, with some assigned and the state of each here."""
+        """Whether it watches partitions: alive, with some assigned and all their states loaded."""
         alive = self.alive(now)
         if not alive.ok:
             return alive
@@ -98,5 +98,5 @@ class Health:
             return Verdict(False, "no partition is assigned")
         if missing := sorted(set(self.lags) - self.loaded):
             names = ", ".join(map(str, missing))
-            return Verdict(False, f"the state is not loaded of the partitions {names}")
-        return Verdict(True, f"watches {len(self.lags)} partitions")
+            return Verdict(False, f"the state of partitions {names} is not loaded yet")
+        return Verdict(True, f"watching {len(self.lags)} partitions")

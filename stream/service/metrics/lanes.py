@@ -1,7 +1,7 @@
 """What the newest window of each lane says; worked out when Prometheus asks, not for each window.
 
 Series of the lanes of this moment, no more: when a partition goes to another worker its series go
-as well, for Prometheus would otherwise show for ever what was true once.
+as well; otherwise Prometheus would show stale values for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which model versions get series of their own: whoever invents names must not fill the memory."""
+"""Which model versions get series of their own: invented names must not fill the memory."""
 
 from __future__ import annotations
 

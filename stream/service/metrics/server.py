@@ -15,7 +15,7 @@ from latentwatch.stream.service.metrics.health import Verdict
 __all__ = ["Answer", "Page", "serve", "verdict_page"]
 
 PATIENCE_SECONDS = 5.0
-"""A client that says nothing for so long is hung up on, for each holds a thread."""
+"""A client that is silent for so long is disconnected: each holds a thread."""
 
 
 class Answer(NamedTuple):

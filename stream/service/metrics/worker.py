@@ -27,7 +27,7 @@ MODEL = ("model", "version")
 
 
 class WorkerMetrics(Observer):
-    """Counts what an engine tells; see ``docs/operations.md`` for each metric.
+    """Counts what an engine reports; see ``docs/operations.md`` for each metric.
 
     Counters are written by the event loop and the detector's thread, and read by the web server's.
 
@@ -36,7 +36,7 @@ class WorkerMetrics(Observer):
     health : Health
         Of the same worker.
     clock : callable
-        Seconds of the clock that `health` is told.
+        Seconds of the clock that `health` uses.
     clock_ns : callable
         Nanoseconds since 1970.
     """
@@ -80,7 +80,7 @@ class WorkerMetrics(Observer):
             "flagged_requests", "Records of the flagged-requests topic.", *MODEL, "status"
         )
         self._letters = self._counter("dead_letters", "Messages refused.", "reason")
-        # from the start, for Prometheus sees no increase in a series that begins with 1
+        # from the start: Prometheus sees no increase in a series that begins with 1
         for reason in sorted(REFUSALS):
             self._letters.labels(str(reason))
 
@@ -127,10 +127,10 @@ class WorkerMetrics(Observer):
         self._alerts.labels(*name, change.alert.status, change.alert.severity).inc()
 
     def hour(self, report: HourReport) -> None:
-        """Count the requests that an hour flags anew, or no longer."""
+        """Count the requests that an hour newly flags, or no longer does."""
         for request in report.flagged:
             name = self._names.of(report.model, report.version, judged=True)
-            self._flagged.labels(*name, request["status"]).inc()
+            self._flagged.labels(*name, request.status).inc()
 
     def revoked(self, partition: int) -> None:
         """Drop the series of a partition's lanes."""

@@ -13,7 +13,7 @@ __all__ = ["BatchTrace", "Traces", "make_traces"]
 
 
 def make_traces(settings: Settings) -> Traces:
-    """Return one that makes spans, where the settings ask for it, and else one that does not.
+    """The traces for the settings: `WorkerTraces` if they ask for spans.
 
     Raises
     ------

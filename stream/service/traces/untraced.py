@@ -1,4 +1,4 @@
-"""What a worker tells of its batches while it works; without traces nobody listens."""
+"""Hooks around the batches of a worker; the default does nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BatchTrace:
 
 
 class Traces:
-    """Is told of batches, and does nothing about it; `WorkerTraces` makes spans."""
+    """Called for every batch, and ignores it; `WorkerTraces` makes spans."""
 
     @contextmanager
     def batch(self, messages: Sequence[Incoming]) -> Iterator[BatchTrace]:

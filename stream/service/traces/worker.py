@@ -95,9 +95,9 @@ class _WorkerBatch(BatchTrace):
     def flushing(self, records: list[Record]) -> Iterator[list[Record]]:
         with ExitStack() as stack:
             stack.enter_context(self._tracer.start_as_current_span("flush"))
-            yield [self._told(record, stack) for record in records]
+            yield [self._traced(record, stack) for record in records]
 
-    def _told(self, record: Record, stack: ExitStack) -> Record:
+    def _traced(self, record: Record, stack: ExitStack) -> Record:
         """An alert with its span in a header: the value must be the same in a replay."""
         if record.topic != self._alerts or record.value is None:
             return record
@@ -109,7 +109,7 @@ class _WorkerBatch(BatchTrace):
             attributes={
                 **_messaging("send", self._alerts),
                 "messaging.kafka.message.key": alert["id"],
-                **{f"latentwatch.alert.{name}": alert[name] for name in _TOLD if alert[name]},
+                **{f"latentwatch.alert.{name}": alert[name] for name in _ATTRIBUTES if alert[name]},
             },
         )
         stack.callback(span.end)
@@ -125,12 +125,14 @@ class _WorkerBatch(BatchTrace):
             place = suspect["partition"], suspect["offset"]
             found = _span_context(self._recent.find(*place, suspect["request_id"]))
             if found is not None:
-                told = {f"latentwatch.{name}": suspect[name] for name in ("request_id", "p_value")}
-                links.append(Link(found, {**told, "messaging.kafka.offset": place[1]}))
+                attributes = {
+                    f"latentwatch.{name}": suspect[name] for name in ("request_id", "p_value")
+                }
+                links.append(Link(found, {**attributes, "messaging.kafka.offset": place[1]}))
         return links
 
 
-_TOLD = ("id", "status", "severity", "model", "version", "pattern", "score", "threshold")
+_ATTRIBUTES = ("id", "status", "severity", "model", "version", "pattern", "score", "threshold")
 
 
 def _messaging(operation: str, topic: str) -> dict[str, Any]:

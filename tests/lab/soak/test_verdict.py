@@ -14,7 +14,7 @@ from latentwatch.lab.soak.topics import ROLES, Content
 from latentwatch.lab.soak.truth import Truth, truth_of
 from latentwatch.lab.soak.verdict import verdict
 from latentwatch.producers.wire import WireError, decode
-from latentwatch.stream.core.events import dead_letter_record
+from latentwatch.stream.core.events import DeadLetter
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.processor import Incoming
 from latentwatch.stream.replay.offline import OfflineReplay
@@ -93,9 +93,11 @@ def letters(settings: Settings, messages: list[Incoming], truth: Truth) -> list[
     for m in messages:
         reason = truth.refused.get((m.partition, m.offset))
         if reason is not None:
-            record = dead_letter_record(
-                settings.topics(), **m._asdict(), reason=reason, detail="poison"
+            topics = settings.topics()
+            letter = DeadLetter(
+                topic=topics.activations, **m._asdict(), reason=reason, detail="poison"
             )
+            record = letter.to_record(topics)
             found.append(Incoming(0, len(found), record.key, record.value, record.headers))
     return found
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from latentwatch.detector import Baseline, Decision, Monitor
-from latentwatch.stream.core.alerts import Alert, AlertTracker
+from latentwatch.stream.core.alerts import Alert, AlertTracker, Peak
 
 BLOCK = 32
 
@@ -45,15 +45,15 @@ def scored(decision: Decision, baseline: Baseline, factor: float, later: int = 0
 
 
 def judge(book: AlertTracker, baseline: Baseline, decision: Decision, *factors: float) -> list[Any]:
-    """Status of what is told, block by block."""
-    told = [
+    """Status of what is emitted, block by block."""
+    emitted = [
         book.judge(scored(decision, baseline, factor, later), baseline, BLOCK)
         for later, factor in enumerate(factors)
     ]
-    return [alert.status if alert else None for alert in told]
+    return [alert.status if alert else None for alert in emitted]
 
 
-def test_nothing_is_told_below_the_threshold(
+def test_nothing_is_emitted_below_the_threshold(
     book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
     assert judge(book, baseline, decision, 0.1, 0.99) == [None, None]
@@ -70,11 +70,11 @@ def test_an_alert_fires_at_the_threshold_and_latches(
 def test_a_latched_alert_is_confirmed_once_a_longest_window(
     book: AlertTracker, baseline: Baseline, decision: Decision
 ) -> None:
-    told = judge(book, baseline, decision, *[1.1] * 13)
+    emitted = judge(book, baseline, decision, *[1.1] * 13)
     expected = [None] * 13
     expected[0::4] = ["firing"] * 4
     assert baseline.longest_window == 4 * BLOCK
-    assert told == expected
+    assert emitted == expected
 
 
 def test_an_alert_resolves_after_the_calm_requests_and_not_before(
@@ -122,14 +122,17 @@ def test_the_peak_is_the_window_with_the_highest_score(
 ) -> None:
     judge(book, baseline, decision, 1.1, 1.5, 1.2)
     assert book.alert is not None
-    assert book.alert.peak["score"] == scored(decision, baseline, 1.5).score
+    assert book.alert.peak.score == scored(decision, baseline, 1.5).score
     assert book.alert.first_event_time_ns < book.alert.last_event_time_ns
     assert book.alert.last_event_time_ns == scored(decision, baseline, 1.2, 2).sketch.time_range[1]
 
 
-def test_severity_follows_the_share_that_must_be_adversarial() -> None:
+def test_severity_follows_the_share_that_must_be_adversarial(
+    baseline: Baseline, decision: Decision
+) -> None:
     def severity(share: float) -> str:
-        return Alert("a", "firing", 0, 0, 0, {"contamination_lower_bound": share}).severity
+        peak = replace(Peak.of(decision, baseline), contamination_lower_bound=share)
+        return Alert("a", "firing", 0, 0, 0, peak).severity
 
     assert [severity(share) for share in (0.0, 0.09, 0.1, 0.5)] == ["warning"] * 2 + [
         "critical"

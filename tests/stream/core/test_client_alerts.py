@@ -14,7 +14,6 @@ from latentwatch.detector.clients.extraction import SEGMENT_ROWS
 from latentwatch.producers.wire import ActivationBatch, decode, encode
 from latentwatch.stream.core.alerts import Alert
 from latentwatch.stream.core.errors import StateError
-from latentwatch.stream.core.events import alert_record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import AlertChange, Lane, LaneKey, Output
 from latentwatch.stream.core.policy import Policy
@@ -67,7 +66,7 @@ TRAFFIC = Traffic()
 
 def about_clients(outputs: Sequence[Output]) -> list[Alert]:
     alerts = [output.alert for output in outputs if isinstance(output, AlertChange)]
-    return [alert for alert in alerts if alert.peak["pattern"] == "extraction"]
+    return [alert for alert in alerts if alert.peak.pattern == "extraction"]
 
 
 def run(lane: Lane, messages: Sequence[ActivationBatch], first: int = 0) -> list[Output]:
@@ -78,13 +77,17 @@ def run(lane: Lane, messages: Sequence[ActivationBatch], first: int = 0) -> list
     ]
 
 
-def told(output: Output) -> tuple[Any, ...]:
+def emitted(output: Output) -> tuple[Any, ...]:
     """What may not depend on where messages are cut; their offsets do."""
     if isinstance(output, HourPart):
         return output.hour, output.tally.sketch.rows, output.tally.alarms
     alert = output.alert
     kept = ("score", "requests", "event_time_ns", "pattern", "client", "layers")
-    return alert.status, alert.last_event_time_ns, {name: alert.peak[name] for name in kept}
+    return (
+        alert.status,
+        alert.last_event_time_ns,
+        {name: getattr(alert.peak, name) for name in kept},
+    )
 
 
 def test_a_copier_raises_one_alert_that_goes_on_and_resolves(
@@ -94,18 +97,18 @@ def test_a_copier_raises_one_alert_that_goes_on_and_resolves(
     alerts = about_clients(outputs)
     assert [alert.status for alert in alerts] == ["firing", "firing", "resolved"]
     assert len({alert.id for alert in alerts}) == 1
-    assert {alert.peak["client"] for alert in alerts} == {COPIER}
+    assert {alert.peak.client for alert in alerts} == {COPIER}
     fired, again, resolved = alerts
-    # he begins to move his inputs at row 300, message 1
+    # they begin to move their inputs at row 300, message 1
     assert 300 < fired.last_event_time_ns - requests.batch(0, 1).event_time_ns[0] < 500
-    assert fired.peak["score"] >= fired.peak["threshold"] == 100_000
-    assert again.peak["requests"] > fired.peak["requests"]
-    assert again.peak["offsets"] == [[0, fired.peak["offsets"][0][1], 3]]
+    assert fired.peak.score >= fired.peak.threshold == 100_000
+    assert again.peak.requests > fired.peak.requests
+    assert again.peak.offsets == [(0, fired.peak.offsets[0][1], 3)]
     assert resolved.peak == again.peak
     assert fired.severity == "warning"
 
 
-def test_metrics_count_the_copier_while_his_alert_is_firing(
+def test_metrics_count_the_copier_while_their_alert_is_firing(
     baseline: Baseline, policy: Policy, requests: Any
 ) -> None:
     lane, counted = Lane(KEY, baseline, policy), []
@@ -125,7 +128,7 @@ def test_the_event_has_the_members_of_every_alert(
 
     outputs = run(Lane(KEY, baseline, policy), TRAFFIC.messages(requests, []))
     change = AlertChange(KEY, about_clients(outputs)[0])
-    data = orjson.loads(alert_record(TOPICS, change, 100_000).value or b"")["data"]
+    data = orjson.loads(change.event(100_000).to_record(TOPICS).value or b"")["data"]
     assert data["client"] == COPIER
     assert data["atlas_technique"] == "AML.T0024.002"
     assert (data["contamination"], data["p_value"]) == (None, None)
@@ -139,8 +142,8 @@ def test_windows_are_judged_as_if_nobody_were_known(
     known = run(Lane(KEY, baseline, policy), messages)
     nobody = [ActivationBatch(**{**vars_of(batch), "clients": None}) for batch in messages]
     unknown = run(Lane(KEY, baseline, policy), nobody)
-    own = [output for output in known if told(output) in map(told, unknown)]
-    assert list(map(told, own)) == list(map(told, unknown))
+    own = [output for output in known if emitted(output) in map(emitted, unknown)]
+    assert list(map(emitted, own)) == list(map(emitted, unknown))
     assert len(known) - len(own) == len(about_clients(known))
 
 
@@ -155,7 +158,7 @@ def test_messages_may_be_cut_anywhere(
 ) -> None:
     expected = run(Lane(KEY, baseline, policy), TRAFFIC.messages(requests, []))
     found = run(Lane(KEY, baseline, policy), TRAFFIC.messages(requests, cuts))
-    assert list(map(told, found)) == list(map(told, expected))
+    assert list(map(emitted, found)) == list(map(emitted, expected))
 
 
 @pytest.mark.parametrize("together", [2, 12])

@@ -46,7 +46,7 @@ def reasons(records: list[Any]) -> list[str]:
     ]
 
 
-def hours_told(records: list[Any]) -> list[tuple[str, int]]:
+def hours_emitted(records: list[Any]) -> list[tuple[str, int]]:
     parts = [HourPart.from_bytes(r.value) for r in records if r.topic == TOPICS.hour_sketches]
     return [(part.model, part.hour) for part in parts]
 
@@ -63,9 +63,9 @@ def test_rows_of_a_thousand_hours_are_published_before_more_are_taken(model: str
         assert len(records) <= MOST_READY + 2048
         rounds += 1
         assert before - len(left) <= 2
-        processor.told()
+        processor.emitted()
         (state,) = processor.states().values()
-        # what the parts are told of before, the state need not carry
+        # once the parts are published, the state no longer carries them
         assert len(state) < 100_000
     assert rounds >= 2
 
@@ -75,7 +75,7 @@ def test_a_state_that_carries_no_parts_goes_on_as_one_that_does() -> None:
     hours = (NOW_NS // HOUR_NS - np.arange(1, 65)) * HOUR_NS
     for processor in (one, other):
         processor.take([message(0, 64, event_time_ns=hours)])
-    one.told()
+    one.emitted()
     for processor in (one, other):
         processor.states()
     rest = [message(n) for n in range(1, 5)]
@@ -94,20 +94,20 @@ def test_a_clock_that_is_ahead_closes_the_hours_of_its_own_lane_alone() -> None:
         ]
     )
     # as far ahead as a clock may be, and beyond it
-    told = processor.take([message(2, event_time_ns=np.full(32, NOW_NS))])
-    assert hours_told(told) == []
-    told = processor.take(
+    emitted = processor.take([message(2, event_time_ns=np.full(32, NOW_NS))])
+    assert hours_emitted(emitted) == []
+    emitted = processor.take(
         [
             message(3, event_time_ns=np.full(32, NOW_NS + 1)),
             message(4, model="ghost", event_time_ns=np.full(32, NOW_NS - HOUR_NS)),
         ]
     )
-    assert reasons(told) == ["bad-time"]
-    assert hours_told(told) == []
+    assert reasons(emitted) == ["bad-time"]
+    assert hours_emitted(emitted) == []
     # the same hour, closed by the clock of signs on partition 0: the others are open still
-    (told_here,) = hours_told(processor.idle(0, "ghost", "1"))
-    assert told_here == ("ghost", NOW_NS // HOUR_NS - 1)
-    assert hours_told(processor.idle(1, "signs", "1")) == [("signs", NOW_NS // HOUR_NS - 1)]
+    (emitted_here,) = hours_emitted(processor.idle(0, "ghost", "1"))
+    assert emitted_here == ("ghost", NOW_NS // HOUR_NS - 1)
+    assert hours_emitted(processor.idle(1, "signs", "1")) == [("signs", NOW_NS // HOUR_NS - 1)]
 
 
 def test_thousands_of_model_names_take_the_memory_of_a_few() -> None:

@@ -113,22 +113,22 @@ def test_tallies_of_two_baselines_are_kept_apart(book: HourAggregator, baseline:
 
 
 @given(st.lists(st.lists(st.floats(0, 400), min_size=1, max_size=5), max_size=12), st.data())
-def test_every_row_is_told_exactly_once_and_across_serialisation(
+def test_every_row_is_emitted_exactly_once_and_across_serialisation(
     messages: list[list[float]], data: st.DataObject
 ) -> None:
-    book, told = HourAggregator(GRACE_NS), 0
+    book, emitted = HourAggregator(GRACE_NS), 0
     for minutes in messages:
         book.count_unjudged(at(*minutes))
-        told += sum(rows_by_hour(advance_to(book, max(minutes))).values())
+        emitted += sum(rows_by_hour(advance_to(book, max(minutes))).values())
         if data.draw(st.booleans()):
             restored = HourAggregator(GRACE_NS)
             restored.load(book.to_bytes())
             assert restored.to_bytes() == book.to_bytes()
             book = restored
         if data.draw(st.booleans()):
-            told += sum(t.sketch.rows for _, _, t in book.close_all())
-    told += sum(t.sketch.rows for _, _, t in book.close_all())
-    assert told == sum(map(len, messages))
+            emitted += sum(t.sketch.rows for _, _, t in book.close_all())
+    emitted += sum(t.sketch.rows for _, _, t in book.close_all())
+    assert emitted == sum(map(len, messages))
 
 
 def test_a_part_comes_back_from_its_bytes() -> None:

@@ -34,7 +34,7 @@ def steps(requests: Any, first: int, last: int, rows: int = 20, **changes: Any) 
     return [requests.decoded(n, rows, **changes) for n in range(first, last, rows)]
 
 
-def test_an_hour_is_told_when_the_watermark_passes_its_end(lane: Lane, requests: Any) -> None:
+def test_an_hour_is_emitted_when_the_watermark_passes_its_end(lane: Lane, requests: Any) -> None:
     outputs = feed(lane, steps(requests, 0, 160))
     (part,) = parts_of(outputs)
     assert (part.model, part.version, part.partition, part.part) == ("signs", "1", 0, 0)
@@ -55,14 +55,14 @@ def test_messages_that_were_taken_before_are_passed_over(lane: Lane, requests: A
 
 def test_a_silent_lane_tells_the_rows_of_the_unfinished_block(lane: Lane, requests: Any) -> None:
     outputs = feed(lane, steps(requests, 0, 60))
-    assert lane.has_untold
+    assert lane.has_pending
     assert rows_of(outputs) == 0
     assert rows_of(lane.close()) == 60
-    assert not lane.has_untold
+    assert not lane.has_pending
     assert lane.close() == []
 
 
-def test_rows_told_early_are_not_told_again(lane: Lane, requests: Any) -> None:
+def test_rows_emitted_early_are_not_emitted_again(lane: Lane, requests: Any) -> None:
     outputs: list[Output] = []
     for batch in steps(requests, 0, 300):
         outputs += [*feed(lane, [batch]), *lane.close()]
@@ -89,12 +89,12 @@ def test_an_attack_fires_once_is_confirmed_and_resolves_when_calm(
     attack = feed(lane, steps(requests, 200, 400, attacked=True))
     calm = feed(lane, steps(requests, 400, 800))
     assert alerts_of(benign) == []
-    told = [change.alert for change in alerts_of([*attack, *calm])]
-    assert [alert.status for alert in told[:1] + told[-1:]] == ["firing", "resolved"]
-    assert {alert.status for alert in told[1:-1]} == {"firing"}
-    assert len({alert.id for alert in told}) == 1
-    assert 200 <= told[0].first_offset * 20 <= 264
-    assert {s["request_id"] for s in told[0].peak["most_suspicious"]} <= {
+    emitted = [change.alert for change in alerts_of([*attack, *calm])]
+    assert [alert.status for alert in emitted[:1] + emitted[-1:]] == ["firing", "resolved"]
+    assert {alert.status for alert in emitted[1:-1]} == {"firing"}
+    assert len({alert.id for alert in emitted}) == 1
+    assert 200 <= emitted[0].first_offset * 20 <= 264
+    assert {s.request_id for s in emitted[0].peak.most_suspicious} <= {
         f"r{n}" for n in range(200, 400)
     }
 
@@ -147,9 +147,9 @@ def test_without_a_baseline_rows_are_counted_in_any_shape(
     lane = lane_without_baseline
     outputs = feed(lane, steps(requests, 0, 260))
     assert alerts_of(outputs) == []
-    told = parts_of([*outputs, *lane.close()])
-    assert [p.tally.sketch.rows for p in told] == [100, 100, 60]
-    assert {p.baseline for p in told} == {""}
+    emitted = parts_of([*outputs, *lane.close()])
+    assert [p.tally.sketch.rows for p in emitted] == [100, 100, 60]
+    assert {p.baseline for p in emitted} == {""}
 
 
 def test_a_baseline_that_is_found_later_judges_from_then_on(
@@ -169,18 +169,18 @@ def test_a_baseline_that_is_found_later_judges_from_then_on(
     assert by_baseline == {"": 60, baseline.sha256: 140}
 
 
-@pytest.mark.parametrize("told_early", [False, True])
+@pytest.mark.parametrize("emitted_early", [False, True])
 @pytest.mark.parametrize("there_is_another", [False, True])
 def test_a_changed_baseline_loses_no_count(
     lane: Lane,
     requests: Any,
     other_baseline: Baseline,
     policy: Policy,
-    told_early: bool,
+    emitted_early: bool,
     there_is_another: bool,
 ) -> None:
     outputs = feed(lane, steps(requests, 0, 100))
-    if told_early:
+    if emitted_early:
         outputs += lane.close()
     outputs += feed(lane, steps(requests, 100, 105, rows=5))
     found = other_baseline if there_is_another else None
@@ -200,9 +200,9 @@ def test_the_state_says_whose_it_is_and_how_far_it_got(lane: Lane, requests: Any
 def test_the_state_carries_parts_until_they_are_known_to_be_stored(
     lane: Lane, requests: Any, baseline: Baseline, policy: Policy
 ) -> None:
-    told = parts_of([*feed(lane, steps(requests, 0, 220)), *lane.close()])
+    emitted = parts_of([*feed(lane, steps(requests, 0, 220)), *lane.close()])
     restored = Lane.from_bytes(lane.to_bytes(), baseline, policy)
-    assert restored.take_outbox() == told != []
+    assert restored.take_outbox() == emitted != []
     assert restored.take_outbox() == []
     lane.take_outbox()
     assert Lane.from_bytes(lane.to_bytes(), baseline, policy).take_outbox() == []
@@ -214,6 +214,6 @@ def test_a_changed_baseline_resolves_the_alert_of_the_old_one(
     fired = alerts_of(feed(lane, steps(requests, 0, 200, attacked=True)))
     assert fired[0].alert.status == "firing"
     restored = Lane.from_bytes(lane.to_bytes(), other_baseline, policy)
-    (told,) = alerts_of(restored.take_outbox())
-    assert (told.alert.id, told.alert.status) == (fired[0].alert.id, "resolved")
+    (emitted,) = alerts_of(restored.take_outbox())
+    assert (emitted.alert.id, emitted.alert.status) == (fired[0].alert.id, "resolved")
     assert restored.take_outbox() == []

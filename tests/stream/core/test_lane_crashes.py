@@ -1,7 +1,7 @@
 """What holds for every stream: restarts, re-deliveries and early closes change no number."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwatch.producers.wire import ActivationBatch
-from latentwatch.stream.core.events import alert_record, hour_part_record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import AlertChange, Lane, LaneKey, Output
 from latentwatch.stream.core.policy import Policy
@@ -61,9 +60,9 @@ def batches(traffic: Any, stream: list[Step]) -> list[ActivationBatch]:
 def published(outputs: list[Output]) -> list[tuple[str, bytes, bytes]]:
     """Topic, key and value of each output."""
     records = [
-        alert_record(TOPICS, output, 20_000)
+        output.event(20_000).to_record(TOPICS)
         if isinstance(output, AlertChange)
-        else hour_part_record(TOPICS, output)
+        else output.to_record(TOPICS)
         for output in outputs
     ]
     return [(record.topic, record.key, record.value or b"") for record in records]
@@ -101,7 +100,7 @@ def test_restarts_and_redeliveries_give_the_same_bytes(traffic: Any, stream: lis
 
 @settings(max_examples=30, deadline=None)
 @given(stream=steps("store", "crash"))
-def test_what_is_told_again_after_a_crash_is_the_same(traffic: Any, stream: list[Step]) -> None:
+def test_what_is_emitted_again_after_a_crash_is_the_same(traffic: Any, stream: list[Step]) -> None:
     messages = batches(traffic, stream)
     reference = Lane(KEY, traffic.baseline, POLICY)
     expected = [published(reference.take(batch, o)) for o, batch in enumerate(messages)]
@@ -120,7 +119,7 @@ def test_what_is_told_again_after_a_crash_is_the_same(traffic: Any, stream: list
 
 @settings(max_examples=30, deadline=None)
 @given(stream=steps("close", "restart"), judged=st.booleans())
-def test_every_row_is_told_once_however_often_hours_are_closed_early(
+def test_every_row_is_emitted_once_however_often_hours_are_closed_early(
     traffic: Any, stream: list[Step], judged: bool
 ) -> None:
     found = traffic.baseline if judged else None
@@ -130,7 +129,7 @@ def test_every_row_is_told_once_however_often_hours_are_closed_early(
         outputs = lane.take(batch, offset)
         if "close" in step.after:
             outputs += lane.close()
-            assert not lane.has_untold
+            assert not lane.has_pending
         if "restart" in step.after:
             lane = Lane.from_bytes(lane.to_bytes(), found, POLICY)
         parts += [output for output in outputs if isinstance(output, HourPart)]
@@ -143,7 +142,9 @@ def test_every_row_is_told_once_however_often_hours_are_closed_early(
 
 @settings(max_examples=40, deadline=None)
 @given(stream=steps("close", "store", "crash before the state", "crash before the parts"))
-def test_every_row_is_told_once_whenever_the_worker_dies(traffic: Any, stream: list[Step]) -> None:
+def test_every_row_is_emitted_once_whenever_the_worker_dies(
+    traffic: Any, stream: list[Step]
+) -> None:
     """The wall clock closes hours at moments that do not come again after a crash."""
     messages = batches(traffic, stream)
     lane = Lane(KEY, traffic.baseline, POLICY)
@@ -160,11 +161,11 @@ def test_every_row_is_told_once_whenever_the_worker_dies(traffic: Any, stream: l
             topic += lane.take_outbox()
         elif "store" in step.after:
             stored, resume = lane.to_bytes(), offset + 1
-            told, pending = [*lane.take_outbox()], []
+            emitted, pending = [*lane.take_outbox()], []
             if "crash before the parts" in step.after:
                 lane = Lane.from_bytes(stored, traffic.baseline, POLICY)
-                told = lane.take_outbox()
-            topic += told
+                emitted = lane.take_outbox()
+            topic += emitted
     contents: dict[bytes, bytes] = {}
     for part in topic:
         assert contents.setdefault(part.key, part.to_bytes()) == part.to_bytes()
@@ -173,7 +174,9 @@ def test_every_row_is_told_once_whenever_the_worker_dies(traffic: Any, stream: l
 
 @settings(max_examples=30, deadline=None)
 @given(stream=steps("close", "another baseline", "no baseline", "the baseline"))
-def test_every_row_is_told_once_however_baselines_change(traffic: Any, stream: list[Step]) -> None:
+def test_every_row_is_emitted_once_however_baselines_change(
+    traffic: Any, stream: list[Step]
+) -> None:
     messages, outputs = batches(traffic, stream), []
     found = {
         "another baseline": traffic.other_baseline,
@@ -207,7 +210,7 @@ def test_decisions_and_counts_do_not_depend_on_how_rows_are_cut_into_messages(
     drawn = traffic.draw(rows, np.random.default_rng(rows), scale=1.5)
     layers, predicted = drawn["activations"], drawn["predicted"]
 
-    def told(cuts: list[int]) -> list[Any]:
+    def emitted(cuts: list[int]) -> list[Any]:
         lane = Lane(KEY, traffic.baseline, POLICY)
         outputs, start = [], 0
         for offset, size in enumerate([*cuts, rows]):
@@ -227,14 +230,14 @@ def test_decisions_and_counts_do_not_depend_on_how_rows_are_cut_into_messages(
             start = place.stop
         return [without_offsets(output) for output in [*outputs, *lane.close()]]
 
-    assert told(first) == told(second)
+    assert emitted(first) == emitted(second)
 
 
 def without_offsets(output: Output) -> Any:
     """What an output says, but for the places in the topic."""
     if isinstance(output, AlertChange):
         alert = output.alert
-        values = {k: v for k, v in alert.peak.items() if k not in ("offsets", "most_suspicious")}
+        values = replace(alert.peak, offsets=[], most_suspicious=[])
         return alert.status, alert.first_event_time_ns, alert.last_event_time_ns, values
     tally = output.tally
     sketch = tally.sketch

@@ -130,7 +130,7 @@ def test_too_many_lanes_are_refused_and_known_ones_go_on(
     assert dict(letter.headers)["latentwatch-reason"] == b"too-many-lanes"
     known, elsewhere = single(MOST_LANES + 1, "m0"), single(0, "signs", partition=4)
     assert processor.take([known, elsewhere]) == []
-    assert len(processor.untold()) == MOST_LANES + 1
+    assert len(processor.pending()) == MOST_LANES + 1
 
 
 def test_invented_models_do_not_keep_out_one_that_somebody_made_a_baseline_for(
@@ -158,7 +158,7 @@ def test_a_damaged_state_does_not_keep_a_partition_from_being_taken_over(
     processor = make()
     processor.take([incoming(traffic, 0)])
     (state,) = processor.states().values()
-    with pytest.raises(StateError, match="no record of this version"):
+    with pytest.raises(StateError, match="not a record of this version"):
         Lane.from_bytes(damage(state), traffic.baseline, POLICY)
 
 
@@ -176,7 +176,7 @@ def test_a_state_that_is_sound_but_for_its_contents_is_passed_over(
     ):
         fresh = make()
         assert fresh.assign(3, [changed, state]) == []
-        assert len(fresh.untold()) == 1
+        assert len(fresh.pending()) == 1
 
 
 def test_lanes_of_a_partition_are_apart(traffic: Any, make: Callable[[], Processor]) -> None:
@@ -184,7 +184,7 @@ def test_lanes_of_a_partition_are_apart(traffic: Any, make: Callable[[], Process
     processor.take([incoming(traffic, 0, model="signs"), incoming(traffic, 1, model="faces")])
     processor.take([incoming(traffic, 0, partition=4)])
     lanes = [LaneKey("faces", "1", 3), LaneKey("signs", "1", 3), LaneKey("signs", "1", 4)]
-    assert sorted(processor.untold()) == lanes
+    assert sorted(processor.pending()) == lanes
     assert list(processor.states()) == lanes
     assert processor.states() == {}
 
@@ -210,9 +210,9 @@ def test_a_partition_is_taken_over_with_the_parts_that_may_be_lost(
 ) -> None:
     first, second = make(), make()
     first.take([incoming(traffic, 0)])
-    told = first.idle(3, "signs", "1")
-    assert [HourPart.from_bytes(r.value or b"").tally.sketch.rows for r in told] == [16]
-    assert second.assign(3, first.states().values()) == told
+    emitted = first.idle(3, "signs", "1")
+    assert [HourPart.from_bytes(r.value or b"").tally.sketch.rows for r in emitted] == [16]
+    assert second.assign(3, first.states().values()) == emitted
 
 
 def test_a_partition_that_was_revoked_is_forgotten(
@@ -225,7 +225,7 @@ def test_a_partition_that_was_revoked_is_forgotten(
     assert processor.partitions == {4}
     assert list(processor.states()) == [LaneKey("signs", "1", 4)]
     assert processor.idle(3, "signs", "1") == []
-    # without a state, a partition begins anew
+    # without a state, a partition starts empty
     assert processor.assign(3, []) == []
     assert processor.take([incoming(traffic, 0)]) == []
     assert list(processor.states()) == [LaneKey("signs", "1", 3)]
@@ -234,9 +234,9 @@ def test_a_partition_that_was_revoked_is_forgotten(
 def test_a_silent_lane_tells_once(traffic: Any, make: Callable[[], Processor]) -> None:
     processor = make()
     processor.take([incoming(traffic, 0)])
-    assert processor.untold() == [LaneKey("signs", "1", 3)]
+    assert processor.pending() == [LaneKey("signs", "1", 3)]
     assert len(processor.idle(3, "signs", "1")) == 1
-    assert processor.untold() == []
+    assert processor.pending() == []
     assert processor.idle(3, "signs", "1") == []
     assert processor.idle(3, "unknown", "1") == []
 
@@ -279,7 +279,7 @@ def test_an_end_of_stream_closes_the_hours_of_its_model_and_partition_alone(
     processor.take([incoming(traffic, 0, partition=4)])
     assert hour_rows(processor.take([end_of("signs", 1)])) == [16]
     assert hour_rows(processor.take([end_of("unknown", 2)])) == []
-    assert {(key.model, key.partition) for key in processor.untold()} == {
+    assert {(key.model, key.partition) for key in processor.pending()} == {
         ("ghost", 3),
         ("signs", 4),
     }

@@ -1,5 +1,6 @@
-"""Hourly rates out of parts: in any order, told again or not, with and without a baseline."""
+"""Hourly rates out of parts: in any order, emitted again or not, with and without a baseline."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -8,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwatch.detector import Baseline
+from latentwatch.stream.core.events import FlaggedRequest
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.lane import Lane, LaneKey
 from latentwatch.stream.core.policy import Policy
 from latentwatch.stream.core.rates import HourReport, RateAggregator
-from latentwatch.stream.core.times import HOUR_NS, hour_name
+from latentwatch.stream.core.times import HOUR_NS, hour_name, parse_timestamp
 
 POLICY = Policy(average_run_length=100_000, allowed_lateness_ns=0)
 
@@ -39,7 +41,7 @@ def parts(traffic: Any) -> list[HourPart]:
 
 @cache
 def parts_of_two_hours(traffic: Any) -> list[HourPart]:
-    told = []
+    emitted = []
     for partition in (0, 1):
         lane = Lane(LaneKey("signs", "1", partition), traffic.baseline, POLICY)
         for number in range(12):
@@ -51,11 +53,11 @@ def parts_of_two_hours(traffic: Any) -> list[HourPart]:
                 scale=4.0 if attacked else 1.0,
                 times_ns=range(first, first + 20 + partition),
             )
-            told += lane.take(batch, number)
+            emitted += lane.take(batch, number)
             if number % 4 == 1:
-                told += lane.close()
-        told += lane.close()
-    return [part for part in told if isinstance(part, HourPart)]
+                emitted += lane.close()
+        emitted += lane.close()
+    return [part for part in emitted if isinstance(part, HourPart)]
 
 
 def last_reports(book: RateAggregator, parts: list[HourPart]) -> dict[int, HourReport]:
@@ -75,16 +77,16 @@ def test_an_hour_is_the_sum_of_its_parts(
     for hour, report in reports.items():
         own = [part for part in parts if part.hour == hour]
         assert report.revision == len(own) > 2
-        assert [row["layer"] for row in report.rates] == ["deep", "agreement", "early"]
+        assert [row.layer for row in report.rates] == ["deep", "agreement", "early"]
         for row in report.rates:
-            assert (row["status"], row["unjudged"], row["repeated"]) == ("ok", 0, 0)
-            assert row["late"] == 0
-            assert row["requests"] == 6 * 20 + 6 * 21
-            assert row["revision"] == len(own)
-            assert row["windows"] == sum(part.tally.windows for part in own)
-            assert row["alarms"] == sum(part.tally.alarms for part in own)
-            assert row["detection_rate"] == row["flagged"] / row["requests"]
-            assert row["baseline_sha256"] == baseline.sha256
+            assert (row.status, row.unjudged, row.repeated) == ("ok", 0, 0)
+            assert row.late == 0
+            assert row.requests == 6 * 20 + 6 * 21
+            assert row.revision == len(own)
+            assert row.windows == sum(part.tally.windows for part in own)
+            assert row.alarms == sum(part.tally.alarms for part in own)
+            assert row.detection_rate == row.flagged / row.requests
+            assert row.baseline_sha256 == baseline.sha256
 
 
 def test_the_attacked_hour_stands_out(
@@ -93,11 +95,11 @@ def test_the_attacked_hour_stands_out(
     reports = last_reports(book_of(baseline), parts)
     quiet, attacked = (reports[traffic.hour + n].rates[0] for n in (0, 1))
     # 41 of every 123 requests are adversarial
-    assert quiet["detection_rate"] < 0.02 < 0.2 < attacked["detection_rate"] < 0.4
-    assert 0.1 < attacked["contamination_lower_bound"] < attacked["contamination"] < 0.5
-    assert attacked["p_value"] < 0.01 < quiet["p_value"]
-    assert attacked["T"] > quiet["T"]
-    assert attacked["E"] > quiet["E"]
+    assert quiet.detection_rate < 0.02 < 0.2 < attacked.detection_rate < 0.4
+    assert 0.1 < attacked.contamination_lower_bound < attacked.contamination < 0.5
+    assert attacked.p_value < 0.01 < quiet.p_value
+    assert attacked.T > quiet.T
+    assert attacked.E > quiet.E
 
 
 @settings(max_examples=25, deadline=None)
@@ -105,7 +107,7 @@ def test_the_attacked_hour_stands_out(
 def test_the_order_of_the_parts_does_not_matter(traffic: Any, data: st.DataObject) -> None:
     baseline, parts = traffic.baseline, parts_of_two_hours(traffic)
     order = data.draw(st.permutations(parts))
-    expected, found = (last_reports(book_of(baseline), told) for told in (parts, order))
+    expected, found = (last_reports(book_of(baseline), emitted) for emitted in (parts, order))
     assert found.keys() == expected.keys()
     for hour, report in found.items():
         assert report.rates == expected[hour].rates
@@ -131,24 +133,23 @@ def test_parts_that_come_again_change_nothing(traffic: Any, data: st.DataObject)
     assert {h: r.rates for h, r in reports.items()} == {h: r.rates for h, r in once.items()}
 
 
-Flags = dict[tuple[str, int, int], dict[str, Any]]
+Flags = dict[tuple[str, int, int], FlaggedRequest]
 
 
 def flags_that_stand(baseline: Baseline, parts: list[HourPart]) -> Flags:
-    """Flagged requests as a reader keeps them; each is told only when its status changes."""
+    """Flagged requests as a reader keeps them; each is emitted only when its status changes."""
     book, standing = book_of(baseline), Flags()
     for part in parts:
         report = book.add(part)
         assert report is not None
         for request in report.flagged:
-            who = (request["request_id"], request["partition"], request["offset"])
-            if request["status"] == "withdrawn":
-                assert standing.pop(who) == {**request, "status": "flagged"}
+            who = (request.request_id, request.partition, request.offset)
+            if request.status == "withdrawn":
+                assert standing.pop(who) == replace(request, status="flagged")
             else:
                 assert standing.setdefault(who, request) is request
-        assert (
-            sum(f["hour"] == hour_name(part.hour) for f in standing.values())
-            == (report.rates[0]["flagged"])
+        assert sum(f.hour == hour_name(part.hour) for f in standing.values()) == (
+            report.rates[0].flagged
         )
     return standing
 
@@ -170,23 +171,21 @@ def test_flagged_requests_are_those_of_the_attack(
 ) -> None:
     book = book_of(baseline)
     flagged = [f for part in parts if (report := book.add(part)) for f in report.flagged]
-    adversarial = [f for f in flagged if f["offset"] in (6, 9)]
+    adversarial = [f for f in flagged if f.offset in (6, 9)]
     assert len(adversarial) >= 0.8 * len(flagged)
     for request in adversarial:
-        assert request["hour"] == hour_name(traffic.hour + 1)
-        assert request["event_time_ns"] // HOUR_NS == traffic.hour + 1
-        assert request["request_id"].startswith(
-            f"{100 * request['partition'] + request['offset']}-"
-        )
+        assert request.hour == hour_name(traffic.hour + 1)
+        assert parse_timestamp(request.event_time) // HOUR_NS == traffic.hour + 1
+        assert request.request_id.startswith(f"{100 * request.partition + request.offset}-")
 
 
 def test_without_a_baseline_requests_are_counted(traffic: Any, parts: list[HourPart]) -> None:
     reports = last_reports(book_of(None), parts)
     for report in reports.values():
         (row,) = report.rates
-        assert (row["status"], row["requests"], row["unjudged"]) == ("no-baseline", 246, 246)
-        assert (row["layer"], row["flagged"], row["detection_rate"]) == ("", 0, 0.0)
-        assert row["p_value"] is None
+        assert (row.status, row.requests, row.unjudged) == ("no-baseline", 246, 246)
+        assert (row.layer, row.flagged, row.detection_rate) == ("", 0, 0.0)
+        assert row.p_value is None
         assert report.flagged == []
 
 
@@ -195,7 +194,7 @@ def test_sums_of_another_baseline_are_not_judged(
 ) -> None:
     for report in last_reports(book_of(other_baseline), parts).values():
         (row,) = report.rates
-        assert (row["status"], row["requests"], row["unjudged"]) == ("other-baseline", 246, 246)
+        assert (row.status, row.requests, row.unjudged) == ("other-baseline", 246, 246)
         assert report.flagged == []
 
 
@@ -212,8 +211,8 @@ def test_requests_of_several_baselines_are_counted_together(
             report = book.add(part)
     assert report is not None
     row = report.rates[0]
-    assert (row["status"], row["requests"], row["unjudged"]) == ("ok", 52, 12)
-    assert row["revision"] == 3
+    assert (row.status, row.requests, row.unjudged) == ("ok", 52, 12)
+    assert row.revision == 3
 
 
 def test_too_few_requests_are_counted_and_not_judged(traffic: Any, baseline: Baseline) -> None:
@@ -223,8 +222,8 @@ def test_too_few_requests_are_counted_and_not_judged(traffic: Any, baseline: Bas
     assert isinstance(part, HourPart)
     report = book_of(baseline).add(part)
     assert report is not None
-    assert report.rates[0]["requests"] == 7
-    assert report.rates[0]["p_value"] is None
+    assert report.rates[0].requests == 7
+    assert report.rates[0].p_value is None
 
 
 def test_late_rows_are_reported(traffic: Any, baseline: Baseline) -> None:
@@ -237,8 +236,8 @@ def test_late_rows_are_reported(traffic: Any, baseline: Baseline) -> None:
             assert isinstance(part, HourPart)
             reports.append(book.add(part))
     first, correction = (report.rates[0] for report in reports if report)
-    assert (first["requests"], first["late"], first["revision"]) == (32, 0, 1)
-    assert (correction["requests"], correction["late"], correction["revision"]) == (64, 32, 2)
+    assert (first.requests, first.late, first.revision) == (32, 0, 1)
+    assert (correction.requests, correction.late, correction.revision) == (64, 32, 2)
 
 
 def part_of(
@@ -251,7 +250,7 @@ def part_of(
 
 def requests_of(report: HourReport | None) -> int:
     assert report is not None
-    return int(report.rates[0]["requests"])
+    return int(report.rates[0].requests)
 
 
 def test_hours_that_are_kept_can_be_corrected(traffic: Any, baseline: Baseline) -> None:

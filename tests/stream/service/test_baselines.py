@@ -10,7 +10,7 @@ from latentwatch.stream.service.baselines import RETRY_SECONDS, BaselineStore, b
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """Seconds that pass on demand."""
 
     def __init__(self) -> None:
         self.now = 1000.0

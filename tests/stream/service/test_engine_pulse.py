@@ -1,4 +1,4 @@
-"""A worker that stood still for longer than its partitions wait for it must not go on."""
+"""A worker that was suspended for longer than its session must not continue."""
 
 import asyncio
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def test_up_to_the_limit_a_slow_batch_is_a_slow_batch(engine: Engine, pass_time:
 def test_who_slept_for_longer_ends_and_says_for_how_long(engine: Engine, pass_time: Clock) -> None:
     engine.pulse()
     pass_time(12.0)
-    with pytest.raises(SuspendedError, match="stood still for 12 s"):
+    with pytest.raises(SuspendedError, match="suspended for 12 s"):
         engine.pulse()
 
 
@@ -90,7 +90,7 @@ def test_a_wall_clock_closes_nothing_for_who_is_no_member(requests: Any) -> None
         await engine.close_idle({0}, is_member)
         await asyncio.sleep(0.02)
         await engine.close_idle({0}, is_member)
-        assert engine._processor.untold()
+        assert engine._processor.pending()
 
     asyncio.run(silent(member=False))
     # a member tells what it closes, or would if there were a Kafka

@@ -201,7 +201,7 @@ def test_topics_have_the_prefix() -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "x" * 250])
 def test_impossible_topic_name_is_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match=r"topic_alerts: .* is no name for a topic"):
+    with pytest.raises(SettingsError, match=r"topic_alerts: .* is not a valid topic name"):
         Settings(topic_alerts=name)
 
 

@@ -20,14 +20,14 @@ def look_until(health: Health, end: int, lag: int, start: int = 2) -> None:
 
 def test_a_worker_that_starts_is_alive_and_not_ready() -> None:
     health = Health(STUCK, now=0.0)
-    assert health.alive(5.0) == (True, "starting, for 5 s")
+    assert health.alive(5.0) == (True, "starting for 5 s")
     assert health.ready(5.0) == (False, "no partition is assigned")
 
 
 def test_silence_of_any_length_is_no_fault(health: Health) -> None:
     look_until(health, 500, lag=0)
     assert health.alive(500.0).ok
-    assert health.ready(500.0) == (True, "watches 2 partitions")
+    assert health.ready(500.0) == (True, "watching 2 partitions")
 
 
 def test_a_message_after_a_long_silence_is_given_its_time(health: Health) -> None:
@@ -40,7 +40,7 @@ def test_a_stuck_worker_is_seen_within_half_a_minute_of_its_last_progress(health
     health.progress(2.0)
     look_until(health, 22, lag=7)
     assert health.alive(21.0).ok
-    assert health.alive(22.0) == (False, "7 messages wait, and none was processed for 20 s")
+    assert health.alive(22.0) == (False, "7 messages waiting, none processed for 20 s")
     assert health.ready(22.0) == health.alive(22.0)
 
 
@@ -62,7 +62,7 @@ def test_it_recovers_when_messages_are_processed_again(health: Health) -> None:
 
 def test_an_event_loop_that_stands_still_is_seen_without_any_lag(health: Health) -> None:
     assert health.alive(20.9).ok
-    assert health.alive(21.0) == (False, "the event loop has stood still for 20 s")
+    assert health.alive(21.0) == (False, "the event loop has been blocked for 20 s")
 
 
 def test_reading_a_large_state_is_given_more_time_and_not_for_ever(health: Health) -> None:
@@ -76,7 +76,7 @@ def test_reading_a_large_state_is_given_more_time_and_not_for_ever(health: Healt
 
 def test_a_partition_without_its_state_is_named(health: Health) -> None:
     health.look({0: 0, 4: 0, 7: 0}, {0}, now=2.0)
-    assert health.ready(2.0) == (False, "the state is not loaded of the partitions 4, 7")
+    assert health.ready(2.0) == (False, "the state of partitions 4, 7 is not loaded yet")
     health.look({0: 0, 4: 0, 7: 0}, {0, 4, 7}, now=3.0)
     assert health.ready(3.0).ok
 

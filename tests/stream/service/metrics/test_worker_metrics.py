@@ -1,4 +1,4 @@
-"""What is counted, told by the real processor; read as Prometheus reads it."""
+"""What is counted, as the real processor reports it; read as Prometheus reads it."""
 
 import re
 from collections.abc import Callable
