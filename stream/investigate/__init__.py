@@ -5,9 +5,9 @@ Needs the extra ``record``.
 
 from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.investigate.alert import (
-    AlertEvent,
     AnyAlert,
     ClientAlert,
+    WindowAlert,
     alert_in_file,
     newest_alert,
 )
@@ -16,7 +16,6 @@ from latentwatch.stream.investigate.suspicion import Suspicion, SuspiciousReques
 from latentwatch.stream.investigate.window import Judged, judge_again
 
 __all__ = [
-    "AlertEvent",
     "AnyAlert",
     "ClientAlert",
     "InvestigationError",
@@ -25,6 +24,7 @@ __all__ = [
     "MessageSource",
     "Suspicion",
     "SuspiciousRequest",
+    "WindowAlert",
     "alert_in_file",
     "judge_again",
     "newest_alert",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from latentwatch.stream.investigate.alert import AlertEvent, AnyAlert
+from latentwatch.stream.investigate.alert import AnyAlert, WindowAlert
 from latentwatch.stream.investigate.suspicion import Suspicion
 
 __all__ = ["KEEP", "Step", "next_steps", "replay_command"]
@@ -22,12 +22,12 @@ class Step:
     command: str = ""
 
 
-def next_steps(alert: AlertEvent, suspicion: Suspicion, recording: str | None) -> list[Step]:
+def next_steps(alert: WindowAlert, suspicion: Suspicion, recording: str | None) -> list[Step]:
     """Steps, in the order to take them.
 
     Parameters
     ----------
-    alert : AlertEvent
+    alert : WindowAlert
     suspicion : Suspicion
     recording : str or None
         Where the requests were read from; None for Kafka.
@@ -75,7 +75,7 @@ def _who(suspicion: Suspicion) -> list[Step]:
     return found
 
 
-def _adversarial(alert: AlertEvent, recording: str) -> list[Step]:
+def _adversarial(alert: WindowAlert, recording: str) -> list[Step]:
     return [
         Step(
             "Look at the inputs of the most suspicious requests. An attack may be invisible, so "
@@ -93,7 +93,7 @@ def _adversarial(alert: AlertEvent, recording: str) -> list[Step]:
     ]
 
 
-def _drift(alert: AlertEvent, recording: str) -> list[Step]:
+def _drift(alert: WindowAlert, recording: str) -> list[Step]:
     new = f"./new/{alert.model}/{alert.version}.safetensors"
     return [
         Step(

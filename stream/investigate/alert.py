@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from latentwatch.stream.core.errors import InvestigationError
-from latentwatch.stream.core.times import parse_timestamp
+from latentwatch.stream.core.errors import EventError, InvestigationError
+from latentwatch.stream.core.events import AlertEvent
 
-__all__ = ["AlertEvent", "AnyAlert", "ClientAlert", "alert_in_file", "newest_alert", "parse"]
+__all__ = ["AnyAlert", "ClientAlert", "WindowAlert", "alert_in_file", "newest_alert", "parse"]
+
+
+_SAME = (
+    "id", "status", "severity", "model", "version", "partition", "fired_at", "score", "threshold",
+    "average_run_length", "baseline_sha256",
+)  # fmt: skip
+_OF_WINDOW = ("requests", "first_offset", "last_offset", "first_ns", "last_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class _Common:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertEvent(_Common):
+class WindowAlert(_Common):
     """Alert about a window, the one with the highest score since it fired.
 
     Parameters
@@ -85,13 +92,18 @@ class AlertEvent(_Common):
     statistics: dict[str, dict[str, float]]
 
     @classmethod
-    def of(cls, data: dict[str, Any]) -> AlertEvent:
-        """Read from the data of the event."""
-        plain = "pattern p_value contamination contamination_lower_bound"
+    def of(cls, event: AlertEvent) -> WindowAlert:
+        """From a published event; `ValueError` if it lacks a figure that windows have."""
+        contamination, bound = event.contamination, event.contamination_lower_bound
+        if event.p_value is None or contamination is None or bound is None:
+            raise ValueError("p_value or contamination is null")
         return cls(
-            **_common(data),
-            **{name: data[name] for name in plain.split()},
-            statistics=data["layers"],
+            **_common(event),
+            pattern=event.pattern,
+            p_value=event.p_value,
+            contamination=contamination,
+            contamination_lower_bound=bound,
+            statistics={name: asdict(values) for name, values in event.layers.items()},
         )
 
 
@@ -108,42 +120,34 @@ class ClientAlert(_Common):
     client: str
 
     @classmethod
-    def of(cls, data: dict[str, Any]) -> ClientAlert:
-        """Read from the data of the event."""
-        return cls(**_common(data), client=str(data["client"]))
+    def of(cls, event: AlertEvent) -> ClientAlert:
+        """From a published event; `ValueError` if it names no client."""
+        if event.client is None:
+            raise ValueError("client is missing")
+        return cls(**_common(event), client=event.client)
 
 
-AnyAlert = AlertEvent | ClientAlert
+AnyAlert = WindowAlert | ClientAlert
 
 
 def parse(event: bytes, where: str) -> AnyAlert:
     """Read a CloudEvent of the alerts topic; `InvestigationError` on anything else."""
     try:
-        data = orjson.loads(event)["data"]
-        about_client = data["pattern"] == "extraction"
-        return ClientAlert.of(data) if about_client else AlertEvent.of(data)
-    except (ValueError, LookupError, TypeError) as error:
+        read = AlertEvent.from_json(event)
+        return ClientAlert.of(read) if read.about_client else WindowAlert.of(read)
+    except (EventError, ValueError) as error:
         raise InvestigationError(
-            f"{where} has an event that is not an alert of this version ({error!r}): pass alerts "
+            f"{where} has an event that is not an alert of this version ({error}): pass alerts "
             "as the worker publishes them, one CloudEvent per line"
         ) from error
 
 
-def _common(data: dict[str, Any]) -> dict[str, Any]:
+def _common(event: AlertEvent) -> dict[str, Any]:
     """The fields of `_Common`."""
-    window = data["window"]
-    (place,) = window["offsets"]
-    plain = (
-        "id status severity model version partition fired_at score threshold average_run_length "
-        "baseline_sha256"
-    )
+    window = event.window
     return {
-        **{name: data[name] for name in plain.split()},
-        "requests": window["requests"],
-        "first_offset": place["first"],
-        "last_offset": place["last"],
-        "first_ns": parse_timestamp(window["first_event_time"]),
-        "last_ns": parse_timestamp(window["last_event_time"]),
+        **{name: getattr(event, name) for name in _SAME},
+        **{name: getattr(window, name) for name in _OF_WINDOW},
     }
 
 

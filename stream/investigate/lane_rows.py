@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from latentwatch.detector import ActivationsError, Baseline, Requests
 from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.core.lane import checked_rows, requests_of
-from latentwatch.stream.investigate.alert import AlertEvent, AnyAlert
+from latentwatch.stream.investigate.alert import AnyAlert, WindowAlert
 from latentwatch.stream.recording import Flush, RecordedMessage, Recording
 
 __all__ = [
@@ -161,7 +161,7 @@ class LaneRows:
         return cls(rows, predicted, requests, sources, tuple(batch.clients or nobody))
 
 
-def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) -> LaneRows:
+def rows_around(source: MessageSource, alert: WindowAlert, baseline: Baseline) -> LaneRows:
     """The requests of the window's messages, and enough on both sides to evaluate them again.
 
     Before the window: two longest windows bring the monitor into the same state; one is shown.
@@ -218,7 +218,7 @@ def _count(messages: Iterable[RecordedMessage]) -> int:
     return sum(len(message.batch) for message in messages)
 
 
-def _trim(rows: LaneRows, alert: AlertEvent, wanted: int) -> LaneRows:
+def _trim(rows: LaneRows, alert: WindowAlert, wanted: int) -> LaneRows:
     """Drop rows beyond those needed: they are cheap to read but slow to evaluate."""
     first = int(np.searchsorted(rows.offsets, alert.first_offset))
     after = int(np.searchsorted(rows.offsets, alert.last_offset, side="right"))

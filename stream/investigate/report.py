@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentwatch.stream.investigate.advice import next_steps
-from latentwatch.stream.investigate.alert import AlertEvent
+from latentwatch.stream.investigate.alert import WindowAlert
 from latentwatch.stream.investigate.drawing import draw_map, draw_timeline
 from latentwatch.stream.investigate.page import LISTED, Report, data_uri, moment, render
 from latentwatch.stream.investigate.pictures import InputPictures
@@ -78,7 +78,7 @@ def make_report(
     return Report(html, timeline, drawn)
 
 
-def _summary(alert: AlertEvent) -> str:
+def _summary(alert: WindowAlert) -> str:
     what = (
         "The early layers moved more than the deep ones, which indicates changed inputs (drift)."
         if alert.pattern == "drift"

@@ -19,7 +19,7 @@ from latentwatch.detector.decision import LEAST_ROWS
 from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS
 from latentwatch.detector.repeats import repeated, row_digests
 from latentwatch.stream.core.errors import InvestigationError
-from latentwatch.stream.investigate.alert import AlertEvent
+from latentwatch.stream.investigate.alert import WindowAlert
 from latentwatch.stream.investigate.lane_rows import LaneRows
 
 __all__ = ["Judged", "judge_again"]
@@ -37,7 +37,7 @@ class Judged:
 
     Parameters
     ----------
-    alert : AlertEvent
+    alert : WindowAlert
     baseline : Baseline
     rows : LaneRows
         All requests that were read, aligned to the blocks of the lane.
@@ -51,7 +51,7 @@ class Judged:
         Largest relative difference of T and E from the alert's; 0 means equal to the last bit.
     """
 
-    alert: AlertEvent
+    alert: WindowAlert
     baseline: Baseline
     rows: LaneRows
     features: Features
@@ -76,7 +76,7 @@ class Judged:
         return int(np.argmax(scores))
 
 
-def judge_again(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> Judged:
+def judge_again(rows: LaneRows, alert: WindowAlert, baseline: Baseline) -> Judged:
     """Find the window, and run a monitor over all rows with the alignment of the worker.
 
     Raises
@@ -104,7 +104,7 @@ def judge_again(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> Judged
     )
 
 
-def _find(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> tuple[int, int, float]:
+def _find(rows: LaneRows, alert: WindowAlert, baseline: Baseline) -> tuple[int, int, float]:
     """First row of the window, its position in a chunk, and the difference of its statistics."""
     repeats = repeated(row_digests(rows.rows, rows.predicted), baseline.longest_window)
     nearest, least = (-1, 0), np.inf
@@ -125,7 +125,7 @@ def _find(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> tuple[int, i
     return *nearest, float(least)
 
 
-def _candidates(rows: LaneRows, alert: AlertEvent) -> Iterator[int]:
+def _candidates(rows: LaneRows, alert: WindowAlert) -> Iterator[int]:
     """First rows of runs with the alert's length, first and last message, and event times."""
     times = rows.requests.event_time_ns
     for start in np.flatnonzero(rows.offsets == alert.first_offset).tolist():
@@ -142,7 +142,7 @@ def _sketch(window: LaneRows, repeats: NDArray[np.bool_], baseline: Baseline, pl
     return baseline.sketch(features, window.requests)
 
 
-def _difference(sketch: Sketch, alert: AlertEvent, baseline: Baseline) -> float:
+def _difference(sketch: Sketch, alert: WindowAlert, baseline: Baseline) -> float:
     if sketch.judged < LEAST_ROWS:
         return float("inf")
     found = decide(sketch, baseline).views

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from latentwatch.detector import Baseline
 from latentwatch.stream.cli.investigate import inspect
-from latentwatch.stream.investigate import AlertEvent, Judged
+from latentwatch.stream.investigate import Judged, WindowAlert
 from latentwatch.stream.investigate.drawing import draw_map
 from latentwatch.stream.investigate.report import make_report
 from latentwatch.stream.investigate.suspicion import weigh
@@ -31,7 +31,9 @@ def run(incident: Incident, out: Path, *options: str, baselines: str | None = No
 
 
 @pytest.fixture(scope="module")
-def report(incident: Incident, alert: AlertEvent, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(
+    incident: Incident, alert: WindowAlert, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Folder of the report that the command wrote."""
     out = tmp_path_factory.mktemp("out") / "report"
     result = run(incident, out, alert.id[:10], "--inputs", str(incident.inputs))
@@ -124,7 +126,7 @@ def test_pictures_stand_beside_the_page(report: Path) -> None:
 
 
 def test_a_report_is_replaced_only_with_force(
-    incident: Incident, alert: AlertEvent, tmp_path: Path
+    incident: Incident, alert: WindowAlert, tmp_path: Path
 ) -> None:
     (tmp_path / "report.html").write_text("mine")
     result = run(incident, tmp_path, alert.id)
@@ -134,7 +136,7 @@ def test_a_report_is_replaced_only_with_force(
 
 
 def test_another_baseline_than_the_alerts_is_refused(
-    incident: Incident, alert: AlertEvent, tmp_path: Path
+    incident: Incident, alert: WindowAlert, tmp_path: Path
 ) -> None:
     out, folder = tmp_path / "out", str(tmp_path / "baselines")
     result = run(incident, out, alert.id, baselines=folder)
