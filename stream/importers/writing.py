@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 
 
 def check_target(url: str, *, force: bool) -> None:
-    """Refuse a folder that holds a recording, for offsets begin at 0 again.
+    """Refuse a folder with a recording, because offsets start at 0 again.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def write_recording(
         Folder of the recording, a path or fsspec URL.
     model, version : str
     force : bool
-        Replace a recording that is there; files that are no part of one are left alone.
+        Replace a recording that is there; other files are left alone.
     summary : Summary, optional
         Where the reader counts what it leaves out.
 
@@ -118,8 +118,8 @@ def _batches(
 def _fits(event: Event, widths: dict[str, int], summary: Summary) -> bool:
     own = {name: values.shape[1] for name, values in event.layers.items()}
     if widths and own != widths:
-        told = ", ".join(f"{name} ({width})" for name, width in own.items())
-        detail = f"{told} where the first requests have {widths}: another version of the model?"
+        layers = ", ".join(f"{name} ({width})" for name, width in own.items())
+        detail = f"{layers} where the first requests have {widths}: another version of the model?"
         summary.skip("other layers", event.place, detail, len(event.request_ids))
         return False
     return True

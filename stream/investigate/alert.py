@@ -96,7 +96,9 @@ class WindowAlert(_Common):
         """From a published event; `ValueError` if it lacks a figure that windows have."""
         contamination, bound = event.contamination, event.contamination_lower_bound
         if event.p_value is None or contamination is None or bound is None:
-            raise ValueError("p_value or contamination is null")
+            raise ValueError(
+                "its p_value or contamination is null. Pass alerts as workers write them"
+            )
         return cls(
             **_common(event),
             pattern=event.pattern,
@@ -123,7 +125,7 @@ class ClientAlert(_Common):
     def of(cls, event: AlertEvent) -> ClientAlert:
         """From a published event; `ValueError` if it names no client."""
         if event.client is None:
-            raise ValueError("client is missing")
+            raise ValueError("it names no client. Pass alerts as workers write them")
         return cls(**_common(event), client=event.client)
 
 
@@ -137,8 +139,7 @@ def parse(event: bytes, where: str) -> AnyAlert:
         return ClientAlert.of(read) if read.about_client else WindowAlert.of(read)
     except (EventError, ValueError) as error:
         raise InvestigationError(
-            f"{where} has an event that is not an alert of this version ({error}): pass alerts "
-            "as the worker publishes them, one CloudEvent per line"
+            f"{where} has an event that is not an alert of this version: {error}"
         ) from error
 
 

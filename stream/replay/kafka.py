@@ -1,4 +1,4 @@
-"""A recording back into Kafka: original ids, keys and event times, at a pace of one's choice."""
+"""Send a recording to Kafka again, with its ids, keys and event times, at a chosen speed."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from latentwatch.stream.settings import Settings
 __all__ = ["Pace", "Replay"]
 
 MOST_UNDER_WAY = 256
-"""Messages that are sent and not yet acknowledged, at most: what bounds the memory."""
+"""Most messages sent but not yet acknowledged; this bounds the memory."""
 
 LAG_EVERY = 64
-"""Messages between two looks at the worker's lag."""
+"""Messages between two checks of the worker's lag."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """Keeps the distances of event times, divided by a speed.
+    """When a message is due: distances of event times are kept, divided by a speed.
 
     Parameters
     ----------
     speed : float or None
-        1 is the original pace, 60 an hour a minute; None as fast as it goes.
+        1 is the original pace, 60 one hour per minute, None as fast as possible.
     """
 
     speed: float | None
@@ -58,9 +58,9 @@ class Replay:
     settings : Settings
     pace : Pace
     most_lag : int
-        Messages that the worker may be behind; 0 for no limit.
+        Most messages that the worker may lag behind; 0 for no limit.
     end_marker : bool
-        Whether to tell the worker in the end to close the open hours at once.
+        Whether to end the stream with a message that closes the open hours at once.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Replay:
         messages: Iterable[tuple[int, int, ActivationBatch]],
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Send (partition, offset, batch), partitions kept where the topic has as many.
+        """Send (partition, offset, batch); partitions are kept if the topic has as many.
 
         Raises
         ------
         TopicError
-            There is no such topic.
+            The topic does not exist.
         BrokerError
-            The worker does not get on, though it is too far behind.
+            The worker lags too far behind and makes no progress.
         """
         options = self._settings.kafka_options()
         producer = AIOKafkaProducer(
@@ -141,7 +141,7 @@ class Replay:
         self._next[place.partition] = max(place.offset + 1, self._next.get(place.partition, 0))
 
     async def _settle(self, most: int) -> None:
-        """Wait until at most so many messages are under way."""
+        """Wait until at most `most` messages are unacknowledged."""
         while len(self._under_way) > most:
             done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
             for future in done:

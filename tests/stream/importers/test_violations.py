@@ -194,7 +194,7 @@ def test_all_flagged_requests_are_listed_however_many(
     assert f"and {len(listed):,} requests in" in result.stdout
 
 
-def test_rows_that_the_worker_would_refuse_are_told_and_left_out(
+def test_rows_that_the_worker_would_refuse_are_reported_and_left_out(
     export: Run, traffic: Any, tmp_path: Path
 ) -> None:
     messages = messages_of(traffic)

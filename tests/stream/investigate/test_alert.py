@@ -76,7 +76,7 @@ def about_client(event: dict, tmp_path: Path) -> Path:
     return write(tmp_path / "a.jsonl", event, event | {"data": data})
 
 
-def test_an_alert_about_a_client_says_who_he_is_and_where_his_queries_lie(
+def test_an_alert_about_a_client_says_who_they_are_and_where_their_queries_lie(
     about_client: Path,
 ) -> None:
     found = alert_in_file("eee", about_client)

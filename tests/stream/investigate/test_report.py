@@ -91,9 +91,9 @@ def test_tables_have_headers_and_the_most_suspicious_request_on_top(
 
 
 def test_the_page_says_that_the_statistics_are_the_alerts(seen: Seen) -> None:
-    told = seen.page.locator("#proof").inner_text()
-    assert "equal the alert's to the last bit" in told
-    assert "exactly the 128 requests" in told
+    proof = seen.page.locator("#proof").inner_text()
+    assert "equal the alert's to the last bit" in proof
+    assert "exactly the 128 requests" in proof
 
 
 def test_hostile_texts_are_shown_and_not_run(seen: Seen) -> None:
@@ -116,7 +116,7 @@ def test_tables_can_be_scrolled_with_the_keyboard(seen: Seen) -> None:
     assert focused == "Statistics by view"
 
 
-def test_pictures_stand_beside_the_page(report: Path) -> None:
+def test_pictures_are_next_to_the_page(report: Path) -> None:
     assert sorted(path.name for path in report.iterdir()) == [
         "map.png",
         "report.html",

@@ -54,14 +54,14 @@ def test_the_monitor_says_the_same_of_the_window_as_the_worker_did(
     assert decision.score == alert.score
     assert decision.sketch.rows == alert.requests
     assert {n: v.T for n, v in decision.views.items()} == {
-        name: told["T"] for name, told in alert.statistics.items()
+        name: known["T"] for name, known in alert.statistics.items()
     }
 
 
-def test_roundings_of_another_processor_are_told_and_tolerated(
+def test_roundings_of_another_processor_are_reported_and_tolerated(
     judge: Callable[[WindowAlert], Judged], judged: Judged, alert: WindowAlert
 ) -> None:
-    rounded = {n: told | {"T": told["T"] * (1 + 1e-5)} for n, told in alert.statistics.items()}
+    rounded = {n: known | {"T": known["T"] * (1 + 1e-5)} for n, known in alert.statistics.items()}
     found = judge(replace(alert, statistics=rounded))
     assert found.start == judged.start
     assert found.difference == pytest.approx(1e-5, rel=0.01)
@@ -70,7 +70,7 @@ def test_roundings_of_another_processor_are_told_and_tolerated(
 def test_requests_that_are_not_those_of_the_alert_are_refused(
     judge: Callable[[WindowAlert], Judged], alert: WindowAlert
 ) -> None:
-    other = {n: told | {"T": told["T"] * 1.5} for n, told in alert.statistics.items()}
+    other = {n: known | {"T": known["T"] * 1.5} for n, known in alert.statistics.items()}
     with pytest.raises(InvestigationError, match="do not give the statistics of alert"):
         judge(replace(alert, statistics=other))
     with pytest.raises(InvestigationError, match="do not give the statistics of alert"):

@@ -101,19 +101,19 @@ def recording_of(traffic: Any, folder: Path, partitions: Sequence[int] = (0,)) -
 
 def test_a_process_for_each_partition_changes_nothing(traffic: Any, tmp_path: Path) -> None:
     recording = recording_of(traffic, tmp_path, (0, 1, 2))
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
 
     def decided(least_rows: int) -> Outputs:
         records, refused = replay_recording(
             recording,
             SETTINGS,
             lambda *_: traffic.baseline,
-            lambda *done: told.append(done),
+            lambda *done: progress.append(done),
             least_rows,
         )
         found = latest_of(records)
         assert not refused
-        assert told.pop() == (len(recording), len(recording))
+        assert progress.pop() == (len(recording), len(recording))
         return found
 
     alone, together = decided(10**9), decided(0)
