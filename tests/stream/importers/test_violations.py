@@ -116,8 +116,8 @@ def test_an_attacked_hour_lists_what_the_workers_flag(
     for report in reports:
         assert report is not None
         for request in report.flagged:
-            now = request.get("status", "flagged") == "flagged"
-            (flagged.add if now else flagged.discard)(request["request_id"])
+            now = request.status == "flagged"
+            (flagged.add if now else flagged.discard)(request.request_id)
     rates = reports[-1].rates  # type: ignore[union-attr]
 
     assert export(ATTACKED).exit_code == 0

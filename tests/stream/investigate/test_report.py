@@ -69,7 +69,7 @@ def test_headings_lead_through_the_page(seen: Seen) -> None:
     assert seen.page.locator("h1").all_inner_texts() == ["Alert on signs/7, partition 2"]
     assert seen.page.locator("h2").all_inner_texts() == [
         "What happened",
-        "When it moved",
+        "When the statistics moved",
         "Where the requests lie",
         "Which requests",
         "Who sent them",
@@ -131,7 +131,7 @@ def test_a_report_is_replaced_only_with_force(
     (tmp_path / "report.html").write_text("mine")
     result = run(incident, tmp_path, alert.id)
     assert result.exit_code == 1
-    assert "report.html already: choose another folder, or --force" in str(result.exception)
+    assert "report.html already: choose another folder, or use --force" in str(result.exception)
     assert (tmp_path / "report.html").read_text() == "mine"
 
 
@@ -160,7 +160,7 @@ def test_without_earlier_requests_the_map_is_left_out_and_said_so(judged: Judged
     )
     report = make_report(alone, origin="a test")
     assert report.map is None
-    assert "nothing to compare with" in report.html
+    assert "No map: there are too few requests" in report.html
 
 
 def test_rows_of_the_baseline_can_stand_on_the_map(
