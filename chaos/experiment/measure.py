@@ -100,8 +100,9 @@ def fired_about_clients(outputs: Outputs) -> list[dict[str, Any]]:
 
 
 def _fired(outputs: Outputs) -> list[dict[str, Any]]:
-    newest = {alert["id"]: alert for alert in outputs.alerts}
-    return sorted(newest.values(), key=lambda alert: parse_timestamp(alert["fired_at"]))
+    return sorted(
+        outputs.latest_alerts.values(), key=lambda alert: parse_timestamp(alert["fired_at"])
+    )
 
 
 def extraction(seen: Seen, truth: Truth) -> dict[str, Any]:
@@ -157,7 +158,8 @@ def false_alerts(seen: Seen, truth: Truth, window: int) -> list[str]:
 
 def flag_quality(seen: Seen, truth: Truth) -> dict[str, Any]:
     """Measure precision and recall of the flagged requests; 1 if there is nothing to find."""
-    flagged = np.array([name in seen.outputs.flagged for name in truth.ids], dtype=np.bool_)
+    ids = seen.outputs.flagged_ids
+    flagged = np.array([name in ids for name in truth.ids], dtype=np.bool_)
     right = int((flagged & truth.adversarial).sum())
     named, attacked = int(flagged.sum()), int(truth.adversarial.sum())
     return {
@@ -170,8 +172,8 @@ def flag_quality(seen: Seen, truth: Truth) -> dict[str, Any]:
 def hours_difference(seen: Seen, truth: Truth) -> int:
     """Count requests missing from hours or counted too often, in the worst layer; 0 is exact."""
     counted = {
-        (hour, layer): seen.outputs.rates.get((layer, hour), {"requests": 0})["requests"]
-        for hour in {*truth.in_hours(), *(hour for _, hour in seen.outputs.rates)}
+        (hour, layer): (seen.outputs.row(layer, hour) or {"requests": 0})["requests"]
+        for hour in {*truth.in_hours(), *seen.outputs.hour_names}
         for layer in seen.outputs.layers
     }
     sent = {hour: len(rows) for hour, rows in truth.in_hours().items()}
@@ -187,7 +189,7 @@ def hour_rows(seen: Seen, truth: Truth) -> list[dict[str, Any]]:
     layer = seen.outputs.layers[0]
     found = []
     for hour, rows in truth.in_hours().items():
-        rates = seen.outputs.rates.get((layer, hour), {})
+        rates = seen.outputs.row(layer, hour) or {}
         found.append(
             {
                 "hour": hour,

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 
-from latentwatch.stream.core.outputs import Outputs
+from latentwatch.stream.core.outputs import Outputs, output_roles
 from latentwatch.stream.kafka.lag import WorkerLag
 from latentwatch.stream.kafka.reader import open_consumer, read_topic, spans_of
 from latentwatch.stream.kafka.topics import partition_count
@@ -35,15 +35,9 @@ class Seen:
     def take(self, role: str, record: Any) -> None:
         """Add a record."""
         data = orjson.loads(record.value)["data"]
+        self.outputs.take(role, data)
         if role == "alerts":
-            self.outputs.alerts.append(data)
             self.alert_at_ms.setdefault(data["id"], record.timestamp)
-        elif role == "detection_rates":
-            self.outputs.take_rate(data)
-        elif data["status"] == "flagged":
-            self.outputs.flagged[data["request_id"]] = data
-        else:
-            self.outputs.flagged.pop(data["request_id"], None)
 
 
 def read_outputs(settings: Settings, layers: tuple[str, ...]) -> Seen:
@@ -52,12 +46,7 @@ def read_outputs(settings: Settings, layers: tuple[str, ...]) -> Seen:
 
 
 async def _read(settings: Settings, layers: tuple[str, ...]) -> Seen:
-    topics = settings.topics()
-    roles = {
-        topics.alerts: "alerts",
-        topics.detection_rates: "detection_rates",
-        topics.flagged_requests: "flagged_requests",
-    }
+    roles = output_roles(settings.topics())
     seen = Seen(Outputs(layers))
     async for record in read_topic(settings, *roles):
         seen.take(roles[record.topic], record)

@@ -1,4 +1,4 @@
-"""The page of an experiment: one HTML file that needs nothing else."""
+"""The page of an experiment: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentwatch.stream.investigate.page import environment
 __all__ = ["PACKAGE", "render"]
 
 PACKAGE = "latentwatch.chaos.experiment"
-"""Has the templates."""
+"""The package with the templates."""
 
 WORDS = {
     "held": "The defence held",
@@ -29,7 +29,7 @@ def render(**values: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """JSON without its punctuation, as far as it is flat."""
+    """Flat JSON without its punctuation."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -40,7 +40,7 @@ def _plain(value: Any) -> str:
 
 
 def _tolerance(value: Any) -> str:
-    """A tolerance of Chaos Toolkit in words."""
+    """A Chaos Toolkit tolerance in words."""
     if not isinstance(value, dict):
         return _plain(value)
     of = f"{value['target']} " if "target" in value else ""

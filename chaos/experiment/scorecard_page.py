@@ -1,4 +1,4 @@
-"""The scorecard's page: what is caught and what is not, in the same type size."""
+"""The page of the scorecard: what is caught and what is not, in the same font size."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FILES = ("scorecard.html", "scorecard.json")
 
 
 def refuse_overwriting(folder: Path, *, force: bool) -> None:
-    """Raise an `ExperimentError` where a scorecard is there already, unless `force` is given."""
+    """Raise an `ExperimentError` if the folder has a scorecard already, unless `force` is set."""
     there = [name for name in FILES if (folder / name).exists()]
     if there and not force:
         raise ExperimentError(
-            f"{folder} has {', '.join(there)} already: choose another folder, or --force"
+            f"{folder} has {', '.join(there)} already: choose another folder, or use --force"
         )
 
 

@@ -16,8 +16,7 @@ from latentwatch.stream.recording import RecordedMessage, Recording
 from latentwatch.stream.recording.files import RecordingFiles
 from latentwatch.stream.recording.recorder import Recorder
 from latentwatch.stream.recording.writer import RecordingWriter
-from latentwatch.stream.replay.kafka import Replay
-from latentwatch.stream.replay.pace import Pace
+from latentwatch.stream.replay.kafka import Pace, Replay
 from latentwatch.stream.service.baselines import baseline_url
 from latentwatch.stream.settings import Settings
 

@@ -18,7 +18,7 @@ __all__ = ["print_report", "write_outputs"]
 def write_outputs(outputs: Outputs, folder: Path) -> None:
     """Write alerts.jsonl, detection-rates.jsonl and flagged-requests.jsonl."""
     _write(folder / "alerts.jsonl", outputs.alerts)
-    rates = [row for _, row in sorted(outputs.rates.items(), key=lambda item: item[0][::-1])]
+    rates = [row for _, row in sorted(outputs.rates.items(), key=lambda item: item[0][:1:-1])]
     _write(folder / "detection-rates.jsonl", rates)
     flagged = sorted(outputs.flagged.values(), key=lambda row: (row["hour"], row["p_value"]))
     _write(folder / "flagged-requests.jsonl", flagged)
@@ -67,8 +67,7 @@ def _hours(outputs: Outputs, verdict: Verdict, layer: str) -> Table:
 
 def _alerts(outputs: Outputs) -> Table:
     table = _table("alerts", "id", "fired at", "state", "severity", "pattern", "score", "threshold")
-    newest = {alert["id"]: alert for alert in outputs.alerts}
-    for alert in newest.values():
+    for alert in outputs.latest_alerts.values():
         suspects = [s["request_id"] for s in alert["most_suspicious"]]
         table.add_row(
             alert["id"][:8],

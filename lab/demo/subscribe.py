@@ -8,7 +8,7 @@ from collections.abc import Callable
 import orjson
 
 from latentwatch.stream.core.errors import StreamError
-from latentwatch.stream.core.outputs import Outputs
+from latentwatch.stream.core.outputs import Outputs, output_roles
 from latentwatch.stream.kafka.reader import has_reached, open_consumer
 from latentwatch.stream.settings import Settings
 
@@ -22,11 +22,9 @@ async def collect(
     settings: Settings, layers: tuple[str, ...], requests: int, check: Callable[[int], None]
 ) -> Outputs:
     """Read until the hours account for all requests; `check` gets the number so far."""
-    topics = settings.topics()
+    roles = output_roles(settings.topics())
     outputs = Outputs(layers)
-    async with open_consumer(
-        settings, topics.alerts, topics.detection_rates, topics.flagged_requests
-    ) as consumer:
+    async with open_consumer(settings, *roles) as consumer:
         news = time.monotonic()
         while (
             outputs.counted < requests
@@ -36,15 +34,7 @@ async def collect(
         ):
             batches = await consumer.getmany(timeout_ms=300)
             for record in (r for batch in batches.values() for r in batch):
-                data = orjson.loads(record.value)["data"]
-                if record.topic == topics.alerts:
-                    outputs.alerts.append(data)
-                elif record.topic == topics.detection_rates:
-                    outputs.take_rate(data)
-                elif data["status"] == "flagged":
-                    outputs.flagged[data["request_id"]] = data
-                else:
-                    outputs.flagged.pop(data["request_id"], None)
+                outputs.take(roles[record.topic], orjson.loads(record.value)["data"])
                 news = time.monotonic()
             check(outputs.counted)
             if time.monotonic() - news > PATIENCE_SECONDS:

@@ -55,7 +55,8 @@ def judge(outputs: Outputs, truth: list[dict[str, Any]]) -> Verdict:
     """Compare alerts and flagged requests with the truth."""
     times = np.array([row["event_time_ns"] for row in truth])
     adversarial = np.array([row["adversarial"] for row in truth])
-    flagged = np.array([row["request_id"] in outputs.flagged for row in truth])
+    ids = outputs.flagged_ids
+    flagged = np.array([row["request_id"] in ids for row in truth])
     hours = [hour_name(int(t) // HOUR_NS) for t in times]
     start = int(np.argmax(adversarial)) if adversarial.any() else len(truth)
     attack_hour = hours[start] if start < len(truth) else ""

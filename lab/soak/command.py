@@ -53,9 +53,9 @@ def soak(
     """Break the running service and check that nothing is lost.
 
     Workers are killed, paused, stopped and added, brokers are killed and cut off, clocks jump and
-    disks fill while a synthetic stream runs. Afterwards every count, sum and alert must equal that of
-    an undisturbed run; otherwise the exit code is 1. The brokers are its own and need Java 17;
-    nothing else is touched. See docs/faults.md.
+    disks fill while a synthetic stream runs. Afterwards every count, sum and alert must equal
+    that of an undisturbed run; otherwise the exit code is 1. The brokers are its own and need
+    Java 17; nothing else is touched. See docs/faults.md.
     """
     need("demo", "record")
     # aiokafka warns of unreachable brokers, which are intended here

@@ -284,7 +284,7 @@ def _alert(alert_id: str, path: Path | None, settings: Settings) -> AnyAlert:
 def _source(alert: AnyAlert, recording: str | None, settings: Settings) -> MessageSource:
     lane = (alert.model, alert.version, alert.partition)
     if recording is not None:
-        from latentwatch.stream.investigate.recorded import RecordedMessages
+        from latentwatch.stream.investigate.lane_rows import RecordedMessages
 
         return RecordedMessages(recording, *lane)
     from latentwatch.stream.investigate.kafka import KafkaMessages

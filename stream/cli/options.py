@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import structlog
 
+from latentwatch.stream.core.times import nanoseconds
+
 if TYPE_CHECKING:
     from latentwatch.stream.settings import Settings
 
@@ -86,9 +88,7 @@ class EventTime(click.ParamType):
             self.fail(f"{value!r} is not a time: write 2026-01-05, 2026-01-05T10 or RFC 3339")
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-        microseconds = (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds
-        return microseconds * 1000
+        return nanoseconds(moment)
 
 
 def part_options(command: Command) -> Command:

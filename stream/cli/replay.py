@@ -175,8 +175,7 @@ def _into_kafka(recording: Recording, settings: Settings, options: dict[str, Any
 
     from latentwatch.stream.core.errors import BrokerError
     from latentwatch.stream.kafka.connection import check_connection
-    from latentwatch.stream.replay.kafka import Replay
-    from latentwatch.stream.replay.pace import Pace
+    from latentwatch.stream.replay.kafka import Pace, Replay
 
     check_connection(settings, "replayer")
     speed = options["speed"]
@@ -202,33 +201,34 @@ def _into_kafka(recording: Recording, settings: Settings, options: dict[str, Any
 def _offline(recording: Recording, settings: Settings, options: dict[str, Any]) -> None:
     import orjson
 
-    from latentwatch.stream.replay.latest import Standing
-    from latentwatch.stream.replay.outputs import OutputFiles
+    from latentwatch.stream.core.outputs import Outputs, output_roles
+    from latentwatch.stream.replay.outputs import OutputFiles, tables
     from latentwatch.stream.replay.partitions import replay_recording
-    from latentwatch.stream.replay.tables import tables
 
     topics, console = settings.topics(), Console(stderr=True)
     outputs = OutputFiles(options["out"], topics, force=options["force"])
     find = _baselines(recording, settings, options, console)
-    standing = Standing(topics)
+    found, roles = Outputs(), output_roles(topics)
     with _bars(console) as bars, outputs:
         progress = _bar(bars, recording, "deciding")
         records, refused = replay_recording(recording, settings, find, progress)
         for record in records:
-            standing.take(record)
+            if role := roles.get(record.topic):
+                found.take(role, orjson.loads(record.value or b"")["data"])
             outputs.write(record)
     if options["as_json"]:
-        found = {name: list(getattr(standing, name).values()) for name in _STANDING}
-        found["refused"] = dict(refused)  # type: ignore[assignment]
-        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+        shown = {
+            "alerts": list(found.latest_alerts.values()),
+            "rates": list(found.rates.values()),
+            "flagged": list(found.flagged.values()),
+            "refused": dict(refused),
+        }
+        click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2))
         return
-    for table in tables(standing):
+    for table in tables(found):
         Console().print(table)
     for reason, count in refused.items():
         click.echo(f"{count:,} messages were refused: {reason}")
-
-
-_STANDING = ("alerts", "rates", "flagged")
 
 
 def _baselines(
@@ -236,7 +236,7 @@ def _baselines(
 ) -> FindBaseline:
     """Where the replay finds its baselines: the settings' folder, one artefact, or a fresh fit."""
     from latentwatch.detector import Baseline
-    from latentwatch.stream.replay.trial import one_baseline
+    from latentwatch.stream.replay.offline import one_baseline
     from latentwatch.stream.service.baselines import BaselineStore
 
     if options["baseline_url"]:

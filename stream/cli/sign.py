@@ -79,7 +79,7 @@ def verify(url: str, public: Path) -> None:
     The exit code is 1 if the signature of the baseline at URL is missing or not valid.
     """
     from latentwatch.detector.artefact import parse, read
-    from latentwatch.stream.signing.errors import SignatureError
+    from latentwatch.stream.core.errors import SignatureError
     from latentwatch.stream.signing.signatures import read_public_keys, signature_url, signer
 
     keys = read_public_keys(public)

@@ -24,7 +24,7 @@ def numbers(value: object, what: str) -> NDArray[Any]:
         return np.asarray(value, dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
         raise NotImportedError(
-            "no numbers", f"{what} is no array of numbers with rows of one length"
+            "no numbers", f"{what} is not an array of numbers with rows of equal length"
         ) from None
 
 

@@ -49,8 +49,8 @@ def _files(path: Path, summary: Summary) -> Iterator[tuple[Path, str]]:
         if file.suffix in SUFFIXES:
             yield file, name
         else:
-            told = ", ".join(SUFFIXES)
-            summary.skip("other file", name, f"only {told} are read; give the file by itself")
+            known = ", ".join(SUFFIXES)
+            summary.skip("other file", name, f"only {known} are read; pass the file itself")
 
 
 def _structured(text: str, name: str, summary: Summary) -> Iterator[Found]:

@@ -54,7 +54,7 @@ def _files(path: Path, summary: Summary) -> list[tuple[Path, str]]:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         name = file.relative_to(path).as_posix()
         if file.suffix != ".jsonl":
-            summary.skip("other file", name, "data capture writes .jsonl; give the file by itself")
+            summary.skip("other file", name, "data capture writes .jsonl; pass the file itself")
             continue
         found.append((file, name))
         if (hour := _HOUR.fullmatch(os.fspath(file.resolve()))) is not None:
@@ -62,7 +62,7 @@ def _files(path: Path, summary: Summary) -> list[tuple[Path, str]]:
     if len(variants) > 1:
         raise RecordingError(
             f"{path} holds the variants {', '.join(sorted(variants))}: import the folder of one, "
-            "<endpoint>/<variant>, for each is a model version of its own"
+            "<endpoint>/<variant>, because each is a separate model version"
         )
     return found
 

@@ -29,7 +29,7 @@ _DAMAGE = (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error)
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """When steps happened, for the files do not say.
+    """When steps happened, which the files do not contain.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def read_debugger(
     include_regex: str = "",
     channels_last: bool = False,
 ) -> Iterator[Event]:
-    """Read the npz files of a folder, one event a step, the requests named ``<step>/<row>``.
+    """Read the npz files of a folder, one event per step; requests are named ``<step>/<row>``.
 
     An array is named by its tensor, and its step is the last number in the name of the file; or
     it is named ``<tensor>/<step>``, in a file of any name.
@@ -152,7 +152,7 @@ def _names(file: Path, name: str, summary: Summary) -> list[str]:
         with _opened(file) as arrays:
             return list(arrays.files)
     except _DAMAGE:
-        summary.skip("damaged file", name, "it is no npz file, or was cut short; export it again")
+        summary.skip("damaged file", name, "not an npz file, or cut short; export it again")
         return []
 
 

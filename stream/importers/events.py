@@ -1,19 +1,17 @@
-"""What every importer reads into, and what it says of the rows that it had to leave out."""
+"""The events that importers produce, and the summary of skipped rows."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentwatch.stream.core.times import parse_timestamp
+
 __all__ = ["Event", "Float32", "NotImportedError", "Skipped", "Summary", "time_ns_of"]
 
 Float32 = NDArray[np.float32]
-
-_TIME = re.compile(r"(.{19})(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class Event:
     Parameters
     ----------
     place : str
-        Where it was read, for messages: file and line.
+        File and line where it was read, for messages.
     time_ns : int
         When it happened, nanoseconds since 1970, UTC.
     event_id, source : str
@@ -63,7 +61,7 @@ class NotImportedError(Exception):
 
 @dataclass(slots=True)
 class Skipped:
-    """What was left out for one reason: how often, where first, and what to do."""
+    """What was skipped for one reason: how often, where first, and what to do."""
 
     count: int
     place: str
@@ -72,14 +70,14 @@ class Skipped:
 
 @dataclass(slots=True)
 class Summary:
-    """What became of everything that was read.
+    """How much was imported, and what was skipped.
 
     Parameters
     ----------
     rows, messages : int
         What was imported.
     skipped : dict of reason to Skipped
-        What was not: rows, or whole lines and files where no row could be told.
+        What was not: rows, or whole lines and files if no row could be identified.
     """
 
     rows: int = 0
@@ -87,12 +85,12 @@ class Summary:
     skipped: dict[str, Skipped] = field(default_factory=dict)
 
     def skip(self, reason: str, place: str, detail: str, count: int = 1) -> None:
-        """Count what is left out."""
+        """Count skipped rows."""
         known = self.skipped.setdefault(reason, Skipped(0, place, detail))
         known.count += count
 
     def reasons(self) -> str:
-        """Why rows were left out, on one line."""
+        """Why rows were skipped, on one line."""
         return "; ".join(
             f"{reason}: {found.count}, first at {found.place} ({found.detail})"
             for reason, found in self.skipped.items()
@@ -105,16 +103,11 @@ def time_ns_of(text: object) -> int:
     Raises
     ------
     NotImportedError
-        It is none.
+        Not such a time.
     """
-    found = _TIME.fullmatch(text) if isinstance(text, str) else None
     try:
-        if found is None:
-            raise ValueError
-        whole = datetime.fromisoformat(found[1] + found[3]).astimezone(UTC)
+        return parse_timestamp(str(text))
     except ValueError:
         raise NotImportedError(
-            "no time", f"{str(text)[:40]!r} is no RFC 3339 time such as 2026-01-05T10:00:00Z"
+            "no time", f"{str(text)[:40]!r} is not an RFC 3339 time such as 2026-01-05T10:00:00Z"
         ) from None
-    seconds = int(whole.timestamp())
-    return seconds * 10**9 + int((found[2] or "0").ljust(9, "0"))

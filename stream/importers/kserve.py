@@ -88,9 +88,9 @@ def _check_wanted(event: dict[str, Any], service: Service, names: set[str]) -> N
         raise NotImportedError("other service", f"{name or 'an unnamed one'}, see --service")
     names.add(name)
     if len(names) > 1:
-        told = ", ".join(sorted(names))
+        listed = ", ".join(sorted(names))
         raise RecordingError(
-            f"{told}: these are several inference services; choose one with --service"
+            f"{listed}: these are several inference services; choose one with --service"
         )
     component = event.get("component") or service.component
     if component != service.component:

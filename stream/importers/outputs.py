@@ -1,4 +1,4 @@
-"""Where layers and predictions stand in the body of a response."""
+"""Find layers and predictions in the body of a response."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Outputs:
     predicted : str
         Key of the predicted class, or of the scores of all classes.
     channels_last : bool
-        Where the channels of spatial layers stand.
+        Whether spatial layers have their channels last.
 
     Notes
     -----
@@ -140,7 +140,7 @@ def _columns(table: Csv, key: str) -> NDArray[Any]:
     found = _COLUMNS.fullmatch(key)
     width = table.values.shape[1]
     if found is None:
-        raise NotImportedError("no such output", f"{key} is no column of CSV: use 0, or 1:65")
+        raise NotImportedError("no such output", f"{key} is not a column of CSV: use 0, or 1:65")
     first = int(found[1])
     last = int(found[2]) if found[2] else first + 1
     if not first < last <= width:
@@ -154,7 +154,7 @@ def parse_json(content: bytes | str) -> Any:
     Raises
     ------
     NotImportedError
-        It is no JSON, or was cut short.
+        Not JSON, or cut short.
     """
     try:
         return orjson.loads(content)

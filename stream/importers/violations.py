@@ -156,9 +156,9 @@ def _check_model(recording: Recording, baseline: Baseline) -> None:
 def _check_hour(recording: Recording, hour: int) -> None:
     hours = sorted({place.hour for place in recording.places})
     if hour not in hours:
-        told = f"{hour_folder(hours[0])} to {hour_folder(hours[-1])}"
+        known = f"{hour_folder(hours[0])} to {hour_folder(hours[-1])}"
         raise RecordingError(
-            f"{recording.url} has no request of {hour_folder(hour)}: choose an hour from {told}"
+            f"{recording.url} has no request of {hour_folder(hour)}: choose an hour from {known}"
         )
 
 
@@ -166,7 +166,7 @@ def _blocks(
     recording: Recording, baseline: Baseline, sums: _Hour, progress: Progress | None
 ) -> Iterator[Block]:
     """Featurised blocks of each partition, as its lane forms them."""
-    # its windows are not asked for, only its blocks: any threshold will do
+    # only its blocks are used, not its windows: any threshold works
     longest = baseline.calibration.run_lengths.longest
     lanes: dict[int, Monitor] = {}
     for message in recording.messages(progress):

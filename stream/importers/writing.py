@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from latentwatch.detector.artefact import filesystem_of
 from latentwatch.producers.wire import ActivationBatch, EncodeError, Limits, encode
 from latentwatch.stream.core.errors import RecordingError
+from latentwatch.stream.core.times import timestamp
 from latentwatch.stream.importers.events import Event, Summary
 from latentwatch.stream.recording.files import RecordingFiles
 from latentwatch.stream.recording.rows import RecordedMessage
@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 
 
 def check_target(url: str, *, force: bool) -> None:
-    """Refuse a folder that holds a recording, for offsets begin at 0 again.
+    """Refuse a folder with a recording, because offsets start at 0 again.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def write_recording(
         Folder of the recording, a path or fsspec URL.
     model, version : str
     force : bool
-        Replace a recording that is there; files that are no part of one are left alone.
+        Replace a recording that is there; other files are left alone.
     summary : Summary, optional
         Where the reader counts what it leaves out.
 
@@ -118,8 +118,8 @@ def _batches(
 def _fits(event: Event, widths: dict[str, int], summary: Summary) -> bool:
     own = {name: values.shape[1] for name, values in event.layers.items()}
     if widths and own != widths:
-        told = ", ".join(f"{name} ({width})" for name, width in own.items())
-        detail = f"{told} where the first requests have {widths}: another version of the model?"
+        layers = ", ".join(f"{name} ({width})" for name, width in own.items())
+        detail = f"{layers} where the first requests have {widths}: another version of the model?"
         summary.skip("other layers", event.place, detail, len(event.request_ids))
         return False
     return True
@@ -166,7 +166,7 @@ def _batch(event: Event, rows: Rows, model: str, version: str) -> ActivationBatc
         input_refs=[event.input_ref] * len(rows) if event.input_ref else None,
         source=event.source,
         event_id=event.event_id if first == 0 else f"{event.event_id}/{first}",
-        time=_rfc3339(event.time_ns),
+        time=timestamp(event.time_ns),
     )
 
 
@@ -196,9 +196,3 @@ def _check_names(layers: Iterable[str], model: str, version: str) -> None:
         encode(request)
     except EncodeError as error:
         raise RecordingError(f"nothing can be imported under these names: {error}") from None
-
-
-def _rfc3339(time_ns: int) -> str:
-    seconds, rest = divmod(time_ns, 10**9)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{rest:09}Z"

@@ -1,22 +1,21 @@
-"""Looking into things: which layers see attacks, and what an alert saw.
+"""Investigation: which requests caused an alert, and which layers to capture.
 
 Needs the extra ``record``.
 """
 
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.investigate.alert import (
-    AlertEvent,
     AnyAlert,
     ClientAlert,
+    WindowAlert,
     alert_in_file,
     newest_alert,
 )
-from latentwatch.stream.investigate.errors import InvestigationError
 from latentwatch.stream.investigate.lane_rows import LaneRows, MessageSource, rows_around
 from latentwatch.stream.investigate.suspicion import Suspicion, SuspiciousRequest, weigh
 from latentwatch.stream.investigate.window import Judged, judge_again
 
 __all__ = [
-    "AlertEvent",
     "AnyAlert",
     "ClientAlert",
     "InvestigationError",
@@ -25,6 +24,7 @@ __all__ = [
     "MessageSource",
     "Suspicion",
     "SuspiciousRequest",
+    "WindowAlert",
     "alert_in_file",
     "judge_again",
     "newest_alert",

@@ -1,36 +1,36 @@
-"""What to do next: a few sentences and commands, by what the alert looks like."""
+"""What to do next: sentences and commands that depend on the alert."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
 
-from latentwatch.stream.investigate.alert import AlertEvent, AnyAlert
+from latentwatch.stream.investigate.alert import AnyAlert, WindowAlert
 from latentwatch.stream.investigate.suspicion import Suspicion
 
 __all__ = ["KEEP", "Step", "next_steps", "replay_command"]
 
 MOST_OF = 0.8
-"""Share of the suspicious requests from which one sender or class is worth a word."""
+"""Share of the suspicious requests above which one sender or class is worth mentioning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do, and the command for it where there is one."""
+    """One thing to do, with a command if there is one."""
 
     text: str
     command: str = ""
 
 
-def next_steps(alert: AlertEvent, suspicion: Suspicion, recording: str | None) -> list[Step]:
-    """Steps in the order in which to take them.
+def next_steps(alert: WindowAlert, suspicion: Suspicion, recording: str | None) -> list[Step]:
+    """Steps, in the order to take them.
 
     Parameters
     ----------
-    alert : AlertEvent
+    alert : WindowAlert
     suspicion : Suspicion
     recording : str or None
-        Where the requests were read from, if not from Kafka.
+        Where the requests were read from; None for Kafka.
     """
     steps = _drift if alert.pattern == "drift" else _adversarial
     return [
@@ -51,8 +51,8 @@ def _who(suspicion: Suspicion) -> list[Step]:
     if not bad:
         return [
             Step(
-                "No single request stands out: what moved is the whole window. Look at the "
-                "timeline and at what changed at that time."
+                "No single request stands out: the window moved as a whole. Look at the timeline, "
+                "and find out what changed at that time."
             )
         ]
     found = []
@@ -61,52 +61,52 @@ def _who(suspicion: Suspicion) -> list[Step]:
         found.append(
             Step(
                 f"{sender.suspicious} of the {bad} suspicious requests came through "
-                f"{sender.source}: ask there first, and limit or block that client."
+                f"{sender.source}: start there, and limit or block that client."
             )
         )
     label, count, _ = suspicion.classes[0]
     if bad > 3 and count >= MOST_OF * bad:
         found.append(
             Step(
-                f"{count} of the {bad} suspicious requests were read as class {label}: hold back "
-                "what depends on that answer until they have been looked at."
+                f"{count} of the {bad} suspicious requests were predicted as class {label}: hold "
+                "back whatever depends on that answer until you have reviewed them."
             )
         )
     return found
 
 
-def _adversarial(alert: AlertEvent, recording: str) -> list[Step]:
+def _adversarial(alert: WindowAlert, recording: str) -> list[Step]:
     return [
         Step(
-            "Look at the inputs of the most suspicious requests: an attack may be invisible, so "
-            "compare what you see with the class that the model gave."
+            "Look at the inputs of the most suspicious requests. An attack may be invisible, so "
+            "compare what you see with the predicted class."
         ),
         Step(
-            "Judge the recorded traffic again, without a broker, and see where it began.",
+            "Replay the recorded traffic without a broker to see where the attack began.",
             replay_command(alert, recording),
         ),
         Step(
-            "See whether a single layer would have shown it earlier (a clean recording first).",
+            "Check whether a single layer would have shown it earlier (clean recording first).",
             f"latentwatch layers ./clean {shlex.quote(recording)} --model {alert.model} "
             f"--model-version {alert.version}",
         ),
     ]
 
 
-def _drift(alert: AlertEvent, recording: str) -> list[Step]:
+def _drift(alert: WindowAlert, recording: str) -> list[Step]:
     new = f"./new/{alert.model}/{alert.version}.safetensors"
     return [
         Step(
-            "The early layers moved more than the deep ones: look for a change of the inputs, "
-            "such as a new client, another preprocessing, or a camera that is dirty."
+            "The early layers moved more than the deep ones: look for changed inputs, such as a "
+            "new client, different preprocessing, or a dirty camera."
         ),
         Step(
-            "Judge the recorded traffic again, without a broker, and see when it began.",
+            "Replay the recorded traffic without a broker to see when the change began.",
             replay_command(alert, recording),
         ),
         Step(
-            "If the change is meant to stay: fit a baseline on validation data that has it, and "
-            "see how far it is from the present one.",
+            "If the change is permanent, fit a baseline on validation data that include it, and "
+            "compare it with the current one.",
             f"latentwatch baseline diff ./baselines/{alert.model}/{alert.version}.safetensors "
             f"{new}",
         ),
@@ -114,7 +114,7 @@ def _drift(alert: AlertEvent, recording: str) -> list[Step]:
 
 
 def replay_command(alert: AnyAlert, recording: str) -> str:
-    """Judges the recorded traffic of the alert's model version again."""
+    """Command that replays the recorded traffic of the alert's model version."""
     return (
         f"latentwatch replay {shlex.quote(recording)} --offline --out ./replayed "
         f"--model {alert.model} --model-version {alert.version}"

@@ -1,23 +1,30 @@
-"""The alert to look into: from a file of events, or the newest state in Kafka."""
+"""The alert to investigate: the latest state in a file of events or in Kafka."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from latentwatch.stream.core.times import parse_timestamp
-from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.core.errors import EventError, InvestigationError
+from latentwatch.stream.core.events import AlertEvent
 
-__all__ = ["AlertEvent", "AnyAlert", "ClientAlert", "alert_in_file", "newest_alert", "parse"]
+__all__ = ["AnyAlert", "ClientAlert", "WindowAlert", "alert_in_file", "newest_alert", "parse"]
+
+
+_SAME = (
+    "id", "status", "severity", "model", "version", "partition", "fired_at", "score", "threshold",
+    "average_run_length", "baseline_sha256",
+)  # fmt: skip
+_OF_WINDOW = ("requests", "first_offset", "last_offset", "first_ns", "last_ns")
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What alerts about windows and about clients have in common.
+class _Common:
+    """Fields that alerts about windows and about clients share.
 
     Parameters
     ----------
@@ -26,19 +33,19 @@ class _Told:
     partition : int
         Of the activations topic.
     requests : int
-        Length of the window, a multiple of 32; or the client's queries since the likeliest
-        beginning, without retries.
+        Length of the window, a multiple of 32; or the client's queries since the most likely
+        start, without retries.
     first_offset, last_offset : int
-        Messages that brought the first and the last of them.
+        Messages with the first and the last of them.
     first_ns, last_ns : int
         Earliest and latest event time in the window, or of the client's first and last query;
         nanoseconds since 1970, UTC.
     fired_at : str
         RFC 3339.
     score, threshold : float
-        The window's, or the evidence against the client and what it is compared with.
+        Of the window; or the evidence about the client and its threshold.
     average_run_length : float
-        Benign requests between two false alarms, as the worker was set.
+        Benign requests between two false alarms, from the worker's settings.
     baseline_sha256 : str
     """
 
@@ -66,8 +73,8 @@ class _Told:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertEvent(_Told):
-    """What an alert says of the window with its highest score.
+class WindowAlert(_Common):
+    """Alert about a window, the one with the highest score since it fired.
 
     Parameters
     ----------
@@ -85,99 +92,91 @@ class AlertEvent(_Told):
     statistics: dict[str, dict[str, float]]
 
     @classmethod
-    def of(cls, data: dict[str, Any]) -> AlertEvent:
-        """Of the event's data."""
-        plain = "pattern p_value contamination contamination_lower_bound"
+    def of(cls, event: AlertEvent) -> WindowAlert:
+        """From a published event; `ValueError` if it lacks a figure that windows have."""
+        contamination, bound = event.contamination, event.contamination_lower_bound
+        if event.p_value is None or contamination is None or bound is None:
+            raise ValueError(
+                "its p_value or contamination is null. Pass alerts as workers write them"
+            )
         return cls(
-            **_common(data),
-            **{name: data[name] for name in plain.split()},
-            statistics=data["layers"],
+            **_common(event),
+            pattern=event.pattern,
+            p_value=event.p_value,
+            contamination=contamination,
+            contamination_lower_bound=bound,
+            statistics={name: asdict(values) for name, values in event.layers.items()},
         )
 
 
 @dataclass(frozen=True, slots=True)
-class ClientAlert(_Told):
-    """What an alert says of a client who seems to copy the model, at his newest alarm.
+class ClientAlert(_Common):
+    """Alert about a client who appears to copy the model, at their latest alarm.
 
     Parameters
     ----------
     client : str
-        Whoever can publish has chosen it.
+        Chosen by anyone who can publish, so not trustworthy.
     """
 
     client: str
 
     @classmethod
-    def of(cls, data: dict[str, Any]) -> ClientAlert:
-        """Of the event's data."""
-        return cls(**_common(data), client=str(data["client"]))
+    def of(cls, event: AlertEvent) -> ClientAlert:
+        """From a published event; `ValueError` if it names no client."""
+        if event.client is None:
+            raise ValueError("it names no client. Pass alerts as workers write them")
+        return cls(**_common(event), client=event.client)
 
 
-AnyAlert = AlertEvent | ClientAlert
+AnyAlert = WindowAlert | ClientAlert
 
 
 def parse(event: bytes, where: str) -> AnyAlert:
     """Read a CloudEvent of the alerts topic; `InvestigationError` on anything else."""
     try:
-        data = orjson.loads(event)["data"]
-        about_client = data["pattern"] == "extraction"
-        return ClientAlert.of(data) if about_client else AlertEvent.of(data)
-    except (ValueError, LookupError, TypeError) as error:
+        read = AlertEvent.from_json(event)
+        return ClientAlert.of(read) if read.about_client else WindowAlert.of(read)
+    except (EventError, ValueError) as error:
         raise InvestigationError(
-            f"{where} holds an event that is no alert of this version ({error!r}): give alerts "
-            "as the worker publishes them, one CloudEvent a line"
+            f"{where} has an event that is not an alert of this version: {error}"
         ) from error
 
 
-def _common(data: dict[str, Any]) -> dict[str, Any]:
-    """The fields of `_Told`."""
-    window = data["window"]
-    (place,) = window["offsets"]
-    plain = (
-        "id status severity model version partition fired_at score threshold average_run_length "
-        "baseline_sha256"
-    )
+def _common(event: AlertEvent) -> dict[str, Any]:
+    """The fields of `_Common`."""
+    window = event.window
     return {
-        **{name: data[name] for name in plain.split()},
-        "requests": window["requests"],
-        "first_offset": place["first"],
-        "last_offset": place["last"],
-        "first_ns": parse_timestamp(window["first_event_time"]),
-        "last_ns": parse_timestamp(window["last_event_time"]),
+        **{name: getattr(event, name) for name in _SAME},
+        **{name: getattr(window, name) for name in _OF_WINDOW},
     }
 
 
 def newest_alert(wanted: str, records: Iterable[tuple[str, bytes]], where: str) -> AnyAlert:
-    """The last of the records (id, event) whose id is, or begins with, the one that is wanted.
+    """The latest of the records (id, event) whose id equals, or begins with, `wanted`.
 
     Raises
     ------
     InvestigationError
-        No alert has the id, or several begin with it.
+        No alert, or several alerts, match.
     """
-    found: dict[str, bytes] = {}
-    known: dict[str, None] = {}
-    for name, event in records:
-        known[name] = None
-        if name.startswith(wanted):
-            found[name] = event
-    if wanted in found:
-        return parse(found[wanted], where)
+    latest = dict(records)
+    if wanted in latest:
+        return parse(latest[wanted], where)
+    found = [name for name in latest if name.startswith(wanted)]
     if not found:
-        listed = ", ".join(list(known)[-5:]) or "none"
-        raise InvestigationError(
-            f"{where} has no alert {wanted!r}; the newest that it has: {listed}"
-        )
+        listed = ", ".join(list(latest)[-5:]) or "none"
+        raise InvestigationError(f"{where} has no alert {wanted!r}; the latest ones are: {listed}")
     if len(found) > 1:
         raise InvestigationError(
             f"{len(found)} alerts of {where} begin with {wanted!r}: {', '.join(sorted(found))}; "
             "give more of the id"
         )
-    return parse(next(iter(found.values())), where)
+    return parse(latest[found[0]], where)
 
 
 def alert_in_file(wanted: str, path: Path) -> AnyAlert:
-    """The newest state of an alert in a file of JSON lines, one CloudEvent each."""
+    """The latest state of an alert in a file of JSON lines, one CloudEvent each."""
 
     def records() -> Iterable[tuple[str, bytes]]:
         with path.open("rb") as lines:
@@ -194,5 +193,5 @@ def _id_of(line: bytes, path: Path) -> Any:
         return read(line)["data"]["id"]
     except (ValueError, LookupError, TypeError) as error:
         raise InvestigationError(
-            f"{path} has a line that is no event ({error!r}): give JSON lines, one CloudEvent each"
+            f"{path} has a line that is not an event ({error!r}): pass one CloudEvent per line"
         ) from error

@@ -1,4 +1,4 @@
-"""Judge the queries of a client once more, as far back as the evidence against him reaches."""
+"""Evaluate the queries of a client again, as far back as the evidence about them reaches."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from numpy.typing import NDArray
 
 from latentwatch.detector import Baseline, Requests
 from latentwatch.detector.clients.trace import Trace, trace
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.investigate.alert import ClientAlert
-from latentwatch.stream.investigate.errors import InvestigationError
 from latentwatch.stream.investigate.lane_rows import LaneRows, MessageSource, bounds_with, read_back
 from latentwatch.stream.recording import RecordedMessage
 
 __all__ = ["JudgedClient", "judge_client"]
 
 EARLIER = 256
-"""Queries of his from before those that count: what they won is in the evidence as well."""
+"""Queries from before those that count; they contribute to the evidence as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedClient:
-    """A client's queries up to his newest alarm, and what others asked meanwhile.
+    """A client's queries up to their latest alarm, and the requests of others meanwhile.
 
     Parameters
     ----------
     alert : ClientAlert
     baseline : Baseline
     rows : LaneRows
-        His queries, retries among them; the last one brought the alarm.
+        The client's queries, including retries; the last one raised the alarm.
     trace : Trace
         Of `rows`.
     start : int
-        The first that counts: since then all taken together speak against him.
+        The first query that counts.
     others : LaneRows
-        Requests of others, or of nobody known, in the messages that were read.
+        Requests of other or unknown clients in the messages that were read.
     difference : float
-        How far the evidence, computed again, is from the alert's, as a share of it.
+        Relative difference between the recomputed evidence and the alert's.
     """
 
     alert: ClientAlert
@@ -51,18 +51,18 @@ class JudgedClient:
 
     @property
     def judged(self) -> NDArray[np.int64]:
-        """Rows int64 [k] of the queries that count, in order; retries say nothing."""
+        """Rows int64 [k] of the queries that count, in order; without retries."""
         found = np.flatnonzero(~np.isnan(self.trace.p_values))
         return found[found >= self.start]
 
 
 def judge_client(source: MessageSource, alert: ClientAlert, baseline: Baseline) -> JudgedClient:
-    """Read the client's queries back and judge them again.
+    """Read the client's queries back and evaluate them again.
 
     Raises
     ------
     InvestigationError
-        They are not there any more, or do not give enough evidence for an alarm.
+        They are gone, or do not give enough evidence for an alarm.
     """
     begin, _ = bounds_with(source, alert)
     messages = [
@@ -70,8 +70,8 @@ def judge_client(source: MessageSource, alert: ClientAlert, baseline: Baseline) 
         *source.read(alert.first_offset, alert.last_offset + 1),
     ]
     everything = LaneRows.of(messages, baseline)
-    is_his = np.array([client == alert.client for client in everything.clients], dtype=np.bool_)
-    rows = _picked(everything, np.flatnonzero(is_his))
+    is_own = np.array([client == alert.client for client in everything.clients], dtype=np.bool_)
+    rows = _picked(everything, np.flatnonzero(is_own))
     found = trace(baseline, rows.rows, rows.predicted, alert.threshold)
     end = _alarm(rows, found, alert)
     judged = np.flatnonzero(~np.isnan(found.p_values[: end + 1]))
@@ -81,7 +81,7 @@ def judge_client(source: MessageSource, alert: ClientAlert, baseline: Baseline) 
         rows.take(slice(end + 1)),
         Trace(found.p_values[: end + 1], found.evidence[: end + 1]),
         int(judged[-alert.requests :][0]),
-        _picked(everything, np.flatnonzero(~is_his)),
+        _picked(everything, np.flatnonzero(~is_own)),
         abs(float(found.evidence[end]) / alert.score - 1.0),
     )
 
@@ -93,7 +93,7 @@ def _asked(alert: ClientAlert, messages: Iterable[RecordedMessage]) -> int:
 def _alarm(rows: LaneRows, found: Trace, alert: ClientAlert) -> int:
     """The query of the alert's last message with the evidence that is nearest to the alert's.
 
-    Strong evidence stands at its bound, so that several queries may have the same; the time tells.
+    Strong evidence is clipped at its bound, so several queries may have the same; the time decides.
     """
     last = np.flatnonzero((rows.offsets == alert.last_offset) & ~np.isnan(found.p_values))
     reached = last[found.evidence[last] >= alert.threshold]
@@ -101,7 +101,7 @@ def _alarm(rows: LaneRows, found: Trace, alert: ClientAlert) -> int:
         raise InvestigationError(
             f"the queries of the client of alert {alert.id} up to offset {alert.last_offset} of "
             f"{alert.lane} do not give the evidence of the alert: they are not those that the "
-            "worker judged. Give the topic or the recording that the alert came from"
+            "worker read. Use the topic or the recording that the alert came from"
         )
     off = np.abs(found.evidence[reached] / alert.score - 1.0)
     nearest = reached[off == off.min()]

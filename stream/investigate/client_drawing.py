@@ -1,4 +1,4 @@
-"""Pictures of a client's queries: the evidence against him as it grew, and where they lie."""
+"""Pictures of a client's queries: how the evidence grew, and where the queries lie."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from numpy.typing import NDArray
 
 from latentwatch.detector.features import BLOCK_ROWS
 from latentwatch.stream.investigate.client import JudgedClient
-from latentwatch.stream.investigate.drawing import BLUE, GREY, RED, SHADE, SHOWN, plt, png
-from latentwatch.stream.investigate.embedding import embed, sample
+from latentwatch.stream.investigate.drawing import (
+    BLUE,
+    GREY,
+    RED,
+    SHADE,
+    SHOWN,
+    embed,
+    plt,
+    png,
+    sample,
+)
 
 __all__ = ["draw_evidence", "draw_queries"]
 
 
 def draw_evidence(judged: JudgedClient) -> bytes:
-    """PNG of the evidence with its threshold, and of how near each query is to earlier ones."""
+    """PNG of the evidence with its threshold, and of how close each query is to earlier ones."""
     numbers = np.arange(len(judged.rows)) - judged.start + 1
     figure = plt.figure(figsize=(9, 5), dpi=120, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.5, 1))
@@ -25,7 +34,7 @@ def draw_evidence(judged: JudgedClient) -> bytes:
     above.plot(numbers, np.maximum(judged.trace.evidence, 0.1), color=BLUE, linewidth=1.4)
     above.axhline(judged.alert.threshold, color=RED, linestyle="--", linewidth=1)
     above.set_ylabel("evidence")
-    above.set_title("The evidence after each query of the client; shaded: since it grew")
+    above.set_title("The evidence after each query of the client; shaded: queries that count")
     below.plot(
         numbers, judged.trace.p_values, color=BLUE, marker="o", markersize=3, linestyle="none"
     )
@@ -37,7 +46,7 @@ def draw_evidence(judged: JudgedClient) -> bytes:
 def draw_queries(
     judged: JudgedClient, baseline_rows: NDArray[np.float32] | None, seed: int
 ) -> bytes | None:
-    """PNG of a t-SNE of the deepest layer; None where there are too few requests of others.
+    """PNG of a t-SNE of the deepest layer; None if there are too few requests of others.
 
     Parameters
     ----------
@@ -57,18 +66,18 @@ def draw_queries(
     places = embed(np.concatenate([others[chosen], judged.rows.rows[own]])[:, columns], seed)
     figure = plt.figure(figsize=(9, 6.4), dpi=120, layout="constrained")
     axes = figure.subplots()
-    theirs, his = places[: len(chosen)], places[len(chosen) :]
+    theirs, own_places = places[: len(chosen)], places[len(chosen) :]
     axes.scatter(
         theirs[:, 0], theirs[:, 1], s=30, color=GREY, alpha=0.75, linewidths=0, label=label
     )
     drawn = axes.scatter(
-        his[:, 0],
-        his[:, 1],
+        own_places[:, 0],
+        own_places[:, 1],
         s=22,
         c=own - judged.start + 1,
         cmap="plasma",
         linewidths=0,
-        label="his queries",
+        label="queries of the client",
     )
     figure.colorbar(drawn, ax=axes, label="number of the query", shrink=0.8)
     axes.set_xticks([])

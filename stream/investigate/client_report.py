@@ -1,4 +1,4 @@
-"""The report on a client who seems to copy the model."""
+"""The report on a client who appears to copy the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from latentwatch.stream.investigate.pictures import InputPictures
 __all__ = ["make_client_report"]
 
 EQUAL = 1e-9
-"""Relative difference that is none: the last digits of a sum."""
+"""Relative difference that counts as equal: the last digits of a sum."""
 
 
 def make_client_report(
@@ -30,7 +30,7 @@ def make_client_report(
     pictures: InputPictures | None = None,
     seed: int = 0,
 ) -> Report:
-    """Draw and write everything about an alert; see `report.make_report` for the parameters."""
+    """Make the report of an alert about a client; parameters as in `report.make_report`."""
     evidence, drawn = draw_evidence(judged), draw_queries(judged, baseline_rows, seed)
     nearest = judged.judged[np.argsort(judged.trace.p_values[judged.judged], kind="stable")]
     listed = nearest[:LISTED].tolist()
@@ -62,10 +62,10 @@ def make_client_report(
 def _summary(alert: ClientAlert) -> str:
     return (
         f"{alert.requests} queries of this client, from {moment(alert.first_ns)} to "
-        f"{moment(alert.last_ns)} UTC, are nearer to one another than those of honest clients, as "
-        "they are when somebody copies the model by inputs that he makes from one another. The "
-        f"evidence of {alert.score:,.0f} is at least {alert.threshold:,.0f}, which honest clients, "
-        f"all together, reach once in {alert.average_run_length:,.0f} requests, on average."
+        f"{moment(alert.last_ns)} UTC, are closer to each other than those of honest clients. This "
+        "happens when somebody copies the model with inputs derived from each other. The evidence "
+        f"of {alert.score:,.0f} is at least {alert.threshold:,.0f}. Across all clients, honest "
+        f"traffic reaches that once per {alert.average_run_length:,.0f} requests on average."
     )
 
 
@@ -75,20 +75,20 @@ def _facts(judged: JudgedClient) -> list[tuple[str, str]]:
     return [
         ("pattern", "extraction"),
         ("queries that count", f"{len(p_values):,}"),
-        ("nearer than 19 in 20", f"{(p_values <= 0.05).mean():.0%}"),
+        ("closer than 19 in 20", f"{(p_values <= 0.05).mean():.0%}"),
         ("median p-value", f"{np.median(p_values):.2g}"),
         ("classes", str(len(np.unique(judged.rows.predicted[judged.judged])))),
-        ("retries, not judged", str(repeats)),
+        ("retries, not scored", str(repeats)),
     ]
 
 
 def _proof(judged: JudgedClient) -> str:
-    start = "The evidence, computed again from the queries that were read, "
+    start = "The evidence, recomputed from the queries that were read, "
     if judged.difference <= EQUAL:
         return f"{start}equals the alert's."
     return (
-        f"{start}differs from the alert's by {judged.difference:.1%}: the worker has seen earlier "
-        "queries of the client that could not be read, or its processor rounds otherwise."
+        f"{start}differs from the alert's by {judged.difference:.1%}: the worker saw earlier "
+        "queries of the client that could not be read, or its processor rounds differently."
     )
 
 
@@ -96,7 +96,7 @@ def _evidence_alt(judged: JudgedClient) -> str:
     reached = int((judged.trace.evidence >= judged.alert.threshold).sum())
     return (
         f"Line chart of the evidence over {len(judged.rows)} queries of the client; it is at or "
-        f"above the threshold after {reached} of them. Below it the p-value of each."
+        f"above the threshold after {reached} of them. Below: the p-value of each query."
     )
 
 
@@ -116,20 +116,20 @@ def _query(judged: JudgedClient, row: int) -> dict[str, Any]:
 def _steps(alert: ClientAlert, recording: str | None) -> list[Step]:
     return [
         Step(
-            "Find out who he is. A name that many people share, such as that of a gateway, is no "
-            "client: publish who is behind it."
+            "Find out who the client is. A name that many people share, such as that of a gateway, "
+            "does not identify a client: publish the names behind it."
         ),
         Step(
-            "Is there an honest reason? Frames of one object in a video, varied pictures of one "
-            "thing, or a test that moves one input by small steps look like copying."
+            "Look for an honest reason. Video frames of one object, variations of one picture, or "
+            "a test that changes one input in small steps look like copying."
         ),
         *([] if recording else [KEEP]),
         Step(
-            "If there is none: limit his rate or block him, and see what he got, his queries and "
-            "the answers to them. MITRE ATLAS calls it AML.T0024.002."
+            "If there is none, limit the client's rate or block the client, and review what they "
+            "obtained: their queries and the answers. In MITRE ATLAS this is AML.T0024.002."
         ),
         Step(
-            "Judge the recorded traffic again, without a broker, and see whether others do it too.",
+            "Replay the recorded traffic without a broker to see whether other clients do it too.",
             replay_command(alert, recording or "./recording"),
         ),
     ]

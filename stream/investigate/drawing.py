@@ -1,4 +1,4 @@
-"""Pictures of an alert: the statistics before, in and after its window, and a map of requests."""
+"""Pictures of an alert: its statistics over time, and a map of its requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentwatch.detector.features import BLOCK_ROWS
-from latentwatch.stream.investigate.embedding import embed, sample
 from latentwatch.stream.investigate.suspicion import Suspicion
 from latentwatch.stream.investigate.window import Judged
 
@@ -18,12 +17,29 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-__all__ = ["BLUE", "GREY", "RED", "SHADE", "SHOWN", "draw_map", "draw_timeline", "png"]
+__all__ = [
+    "BLUE",
+    "GREY",
+    "RED",
+    "SHADE",
+    "SHOWN",
+    "draw_map",
+    "draw_timeline",
+    "embed",
+    "png",
+    "sample",
+]
 
 GREY, BLUE, RED, SHADE = "#8a93a0", "#3b6ea5", "#b3261e", "#e08a1e"
 
 SHOWN = 300
 """Requests of the baseline, or from before the window, on the map."""
+
+COMPONENTS = 50
+"""Principal components that t-SNE gets; its distances are cleaner without the rest."""
+
+PERPLEXITY = 30.0
+"""Effective number of neighbours of each point in t-SNE."""
 
 
 def draw_timeline(judged: Judged) -> bytes:
@@ -48,7 +64,7 @@ def draw_timeline(judged: Judged) -> bytes:
 def _series(judged: Judged, view: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Ends of the blocks int64 [k], and their score, T and E float64 [3, k]."""
     blocks = judged.baseline.longest_window // BLOCK_ROWS
-    # the first windows are shorter than the worker's were, if requests before them were left out
+    # without the requests before them, the first windows are shorter than the worker's
     first = blocks if judged.start >= 2 * judged.baseline.longest_window else 0
     ends, values = [], []
     for number, decision in enumerate(judged.decisions[first:], first):
@@ -86,14 +102,14 @@ def draw_map(
     baseline_rows: NDArray[np.float32] | None,
     seed: int,
 ) -> bytes | None:
-    """PNG of a t-SNE of the deepest layer; None where there are too few requests to compare with.
+    """PNG of a t-SNE of the deepest layer; None if there are too few requests to compare with.
 
     Parameters
     ----------
     judged : Judged
     suspicion : Suspicion
     baseline_rows : float32 [n, all columns] or None
-        Rows of validation data; else requests from before the window that were not suspicious.
+        Validation rows; by default, requests from before the window that were not suspicious.
     seed : int
     """
     label = "baseline"
@@ -125,9 +141,9 @@ def _scatter(
         (window[others], BLUE, 12, "in the window"),
         (window[rows], RED, 26, "in the window, suspicious"),
     ):
-        told = f"{name} ({len(places)})"
+        legend = f"{name} ({len(places)})"
         axes.scatter(
-            places[:, 0], places[:, 1], s=size, color=colour, alpha=0.75, linewidths=0, label=told
+            places[:, 0], places[:, 1], s=size, color=colour, alpha=0.75, linewidths=0, label=legend
         )
     axes.set_xticks([])
     axes.set_yticks([])
@@ -142,3 +158,28 @@ def png(figure: Any) -> bytes:
     figure.savefig(buffer, format="png")
     plt.close(figure)
     return buffer.getvalue()
+
+
+def sample(count: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """At most `most` of `count` row numbers, drawn without replacement, in order."""
+    return np.sort(rng.permutation(count)[:most]).astype(np.int64)
+
+
+def embed(rows: NDArray[Any], seed: int) -> NDArray[np.float64]:
+    """t-SNE positions [n, 2] of rows [n, d]; at least five (van der Maaten and Hinton 2008).
+
+    Columns are standardised, and reduced by a principal component analysis.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    values = np.asarray(rows, dtype=np.float64)
+    spread = values.std(axis=0)
+    values = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    reduced = PCA(min(COMPONENTS, *values.shape), svd_solver="full").fit_transform(values)
+    perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
+    init = "pca" if reduced.shape[1] > 1 else "random"
+    places: NDArray[np.float64] = TSNE(
+        perplexity=perplexity, init=init, random_state=seed
+    ).fit_transform(reduced)
+    return places

@@ -10,9 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from latentwatch.producers.wire import Limits, WireError, decode
-from latentwatch.stream.core.errors import BrokerError
+from latentwatch.stream.core.errors import BrokerError, InvestigationError
 from latentwatch.stream.investigate.alert import AnyAlert, newest_alert
-from latentwatch.stream.investigate.errors import InvestigationError
 from latentwatch.stream.kafka.reader import (
     Consumer,
     latest_by_key,

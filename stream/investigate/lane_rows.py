@@ -1,4 +1,4 @@
-"""The requests of a lane around an alert: its window, what came before, what came after."""
+"""The requests of a lane around an alert: before, in and after its window."""
 
 from __future__ import annotations
 
@@ -10,55 +10,102 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentwatch.detector import ActivationsError, Baseline, Requests
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.core.lane import checked_rows, requests_of
-from latentwatch.stream.investigate.alert import AlertEvent, AnyAlert
-from latentwatch.stream.investigate.errors import InvestigationError
-from latentwatch.stream.recording import RecordedMessage
+from latentwatch.stream.investigate.alert import AnyAlert, WindowAlert
+from latentwatch.stream.recording import Flush, RecordedMessage, Recording
 
-__all__ = ["LaneRows", "MessageSource", "bounds_with", "read_back", "rows_around"]
+__all__ = [
+    "LaneRows",
+    "MessageSource",
+    "RecordedMessages",
+    "bounds_with",
+    "read_back",
+    "rows_around",
+]
 
 AFTER_ROWS = 512
-"""Requests after the window, to see whether the attack went on."""
+"""Requests after the window, to show whether the attack continued."""
 
 FIRST_STEP = 32
-"""Messages that are read first on either side; each further step is four times as long."""
+"""Messages that are read first on either side; each further step is four times as many."""
 
 FARTHEST = 1 << 16
-"""Messages on either side that are read at most, should the lane be rare on its partition."""
+"""Most messages to read on either side, in case the lane is rare on its partition."""
 
 
 class MessageSource(Protocol):
-    """Where the messages of one lane are read from: Kafka or a recording."""
+    """Source of the messages of one lane: Kafka or a recording."""
 
     @property
     def name(self) -> str:
-        """Where that is, for people."""
+        """Description of the source for messages."""
 
     @property
     def gone(self) -> str:
-        """Why offsets may be missing, and what to do about it."""
+        """Why offsets may be missing, and what to do."""
 
     def bounds(self) -> tuple[int, int]:
-        """The first offset that is there, and the one after the last."""
+        """The first available offset, and the one after the last."""
 
     def read(self, first: int, end: int) -> list[RecordedMessage]:
-        """Messages from one offset on, before another."""
+        """Messages with offsets from `first` up to, but not including, `end`."""
+
+
+class RecordedMessages:
+    """Recorded messages of one model version on one partition.
+
+    Parameters
+    ----------
+    url : str
+        Path or fsspec URL of the recording.
+    model, version : str
+    partition : int
+
+    Raises
+    ------
+    RecordingError
+        The recording is empty, or has nothing of the model version.
+    """
+
+    def __init__(self, url: str, model: str, version: str, partition: int) -> None:
+        self.name = f"{url}, partition {partition}"
+        self.gone = (
+            "the recording does not reach that far; use one from the time when the alert fired"
+        )
+        self._recording = Recording(url).select(model=model, version=version)
+        self._partition = partition
+
+    def bounds(self) -> tuple[int, int]:
+        """The first available offset and the one after the last; zeros if there are none."""
+        flushes = [place.flush for place in self._recording.places]
+        own = [flush for flush in flushes if flush.partition == self._partition]
+        if not own:
+            return 0, 0
+        return min(flush.first for flush in own), max(flush.next for flush in own)
+
+    def read(self, first: int, end: int) -> list[RecordedMessage]:
+        """Messages with offsets from `first` up to, but not including, `end`."""
+        wanted = Flush(self._partition, first, end)
+        if not any(wanted.meets(place.flush) for place in self._recording.places):
+            return []
+        return list(self._recording.select(flush=wanted).messages())
 
 
 @dataclass(frozen=True, slots=True)
 class LaneRows:
-    """Requests in the order in which the worker took them.
+    """Requests in the order in which the worker read them.
 
     Parameters
     ----------
     rows : float32 [n, all columns]
-        Activations, checked and side by side, as `Baseline.rows` gives them.
+        Validated activations of all layers side by side, as `Baseline.rows` returns them.
     predicted : int64 [n]
     requests : Requests
     sources : tuple of str [n]
         The service that sent each request (``ce_source``).
     clients : tuple of str or None [n]
-        Who asked, where the service says so.
+        The client of each request, if the service names it.
     """
 
     rows: NDArray[np.float32]
@@ -72,11 +119,11 @@ class LaneRows:
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """Offset int64 [n] of the message that brought each request."""
+        """Offset int64 [n] of the message that contains each request."""
         return self.requests.offsets
 
     def take(self, rows: slice) -> LaneRows:
-        """The same, for some of the rows."""
+        """Some of the rows."""
         return LaneRows(
             self.rows[rows],
             self.predicted[rows],
@@ -87,7 +134,7 @@ class LaneRows:
 
     @classmethod
     def of(cls, messages: Iterable[RecordedMessage], baseline: Baseline) -> LaneRows:
-        """Join messages; those that the worker must have refused are left out, as it did."""
+        """Join messages, without those that the worker must have refused."""
         parts = [part for m in messages if (part := cls._of(m, baseline)) is not None]
         if not parts:
             width = sum(baseline.layout.widths)
@@ -114,15 +161,15 @@ class LaneRows:
         return cls(rows, predicted, requests, sources, tuple(batch.clients or nobody))
 
 
-def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) -> LaneRows:
-    """The requests of the window's messages, and enough on both sides to judge them again.
+def rows_around(source: MessageSource, alert: WindowAlert, baseline: Baseline) -> LaneRows:
+    """The requests of the window's messages, and enough on both sides to evaluate them again.
 
-    Before the window: two longest windows, so that the monitor is as it was, and as much to show.
+    Before the window: two longest windows bring the monitor into the same state; one is shown.
 
     Raises
     ------
     InvestigationError
-        Messages of the window are not there any more.
+        Messages of the window are gone.
     """
     begin, end = bounds_with(source, alert)
     after = alert.last_offset + 1
@@ -139,7 +186,7 @@ def rows_around(source: MessageSource, alert: AlertEvent, baseline: Baseline) ->
 
 
 def bounds_with(source: MessageSource, alert: AnyAlert) -> tuple[int, int]:
-    """The bounds of a source that has all messages of an alert; `InvestigationError` if not."""
+    """The bounds of a source; `InvestigationError` if it lacks messages of the alert."""
     begin, end = source.bounds()
     first, after = alert.first_offset, alert.last_offset + 1
     if first < begin or after > end:
@@ -157,7 +204,7 @@ def read_back(
     begin: int,
     enough: Callable[[list[RecordedMessage]], bool],
 ) -> list[RecordedMessage]:
-    """Messages before an offset, farther back in ever longer steps until they are enough."""
+    """Messages before an offset, read backwards in growing steps until there are enough."""
     found: list[RecordedMessage] = []
     first, step = before, FIRST_STEP
     while first > max(begin, before - FARTHEST) and not enough(found):
@@ -171,8 +218,8 @@ def _count(messages: Iterable[RecordedMessage]) -> int:
     return sum(len(message.batch) for message in messages)
 
 
-def _trim(rows: LaneRows, alert: AlertEvent, wanted: int) -> LaneRows:
-    """What was read beyond need cost little to read, but would take long to judge."""
+def _trim(rows: LaneRows, alert: WindowAlert, wanted: int) -> LaneRows:
+    """Drop rows beyond those needed: they are cheap to read but slow to evaluate."""
     first = int(np.searchsorted(rows.offsets, alert.first_offset))
     after = int(np.searchsorted(rows.offsets, alert.last_offset, side="right"))
     return rows.take(slice(max(0, first - wanted), after + AFTER_ROWS))

@@ -1,7 +1,7 @@
-"""Pages as HTML files that need nothing else, and how the report of an alert is written.
+"""Self-contained HTML pages, and the files of an alert's report.
 
-The templates lie in ``templates/``. ``page.html`` is around all of them; `environment` lets other
-packages extend it.
+The templates are in ``templates/``. All of them extend ``page.html``; with `environment`, other
+packages can extend it too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from latentwatch import __version__
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.core.times import timestamp
-from latentwatch.stream.investigate.errors import InvestigationError
 
 __all__ = [
     "FILES",
@@ -32,7 +32,7 @@ __all__ = [
 FILES = ("report.html", "timeline.png", "map.png")
 
 LISTED = 24
-"""Requests in the table."""
+"""Requests in the table of a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ def render(template: str, **values: Any) -> str:
 
 
 def refuse_overwriting(folder: Path, *, force: bool) -> None:
-    """Raise an `InvestigationError` where a report is there already, unless `force` is given."""
+    """Raise an `InvestigationError` if the folder has a report already, unless `force` is set."""
     there = [name for name in FILES if (folder / name).exists()]
     if there and not force:
         raise InvestigationError(
-            f"{folder} has {', '.join(there)} already: choose another folder, or --force"
+            f"{folder} has {', '.join(there)} already: choose another folder, or use --force"
         )
 
 
@@ -78,7 +78,7 @@ def write_report(report: Report, folder: Path) -> Path:
     """Write the page and its pictures into a folder; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        # an old map must not stand beside a report that has none
+        # a report without a map must not leave an old map behind
         (folder / name).unlink(missing_ok=True)
     (folder / "timeline.png").write_bytes(report.timeline)
     if report.map is not None:
@@ -89,10 +89,10 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def data_uri(picture: bytes) -> str:
-    """A PNG as it stands in a page."""
+    """A PNG as a ``data:`` URI."""
     return f"data:image/png;base64,{b64encode(picture).decode()}"
 
 
 def moment(time_ns: int) -> str:
-    """Date and time of day, UTC, for people."""
+    """Date and time of day, UTC, to display."""
     return timestamp(time_ns)[:19].replace("T", " ")

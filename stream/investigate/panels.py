@@ -1,37 +1,27 @@
-"""The picture of the layers: one t-SNE panel each, depth from left to right."""
+"""The picture of `latentwatch layers`: one t-SNE panel per layer, from early to deep."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from latentwatch.stream.investigate.embedding import embed, sample
+from latentwatch.stream.investigate.drawing import BLUE, RED, SHOWN, embed, plt, sample
 from latentwatch.stream.investigate.separation import LayerReport, Separation
 from latentwatch.stream.recording import Recording
 
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
-
 __all__ = ["draw_layers"]
 
-SHOWN = 300
-"""Requests of each recording in a panel."""
-
 COLUMNS = 4
-"""Panels in a row."""
-
-BLUE, RED = "#3b6ea5", "#b3261e"
+"""Panels per row."""
 
 
 def draw_layers(
     clean: Recording, attack: Recording, separation: Separation, path: Path, *, seed: int = 0
 ) -> None:
-    """Draw the layers of a comparison, and write a PNG."""
+    """Draw the layers of a comparison and write a PNG."""
     reports = separation.by_depth
     rng = np.random.default_rng(seed)
     kept = [sample(count, SHOWN, rng) for count in (separation.clean_rows, separation.attack_rows)]
@@ -64,7 +54,8 @@ def _draw_panel(axes: Any, report: LayerReport, parts: list[NDArray[Any]], seed:
     axes.scatter(*places[:cut].T, color=BLUE, label="baseline (first recording)", **style)
     axes.scatter(*places[cut:].T, color=RED, label="inference (second recording)", **style)
     axes.set_title(
-        f"{report.layer}\nAUROC {report.auroc:.2f}, windows seen {report.power:.0%}", fontsize=10
+        f"{report.layer}\nAUROC {report.auroc:.2f}, detected {report.power:.0%}",
+        fontsize=10,
     )
     axes.set_xticks([])
     axes.set_yticks([])

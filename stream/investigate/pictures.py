@@ -1,8 +1,8 @@
-"""Pictures behind input references, which come from producers that one may not trust.
+"""Pictures that input references point to; the references come from untrusted producers.
 
-By default nothing is read but files below one folder that the operator names; symbolic links and
-``..`` cannot lead out of it. With leave to fetch, references of a few known kinds are followed,
-chained URLs are not, and no reference is read further than a small limit.
+By default only files below one folder that the operator names are read; symbolic links and ``..``
+cannot lead out of it. If fetching is allowed, references with a few known schemes are followed, but
+chained URLs are not, and every read has a small size limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import fsspec
 __all__ = ["InputPictures"]
 
 MOST_BYTES = 2_000_000
-"""A larger picture is left out: the report holds its pictures itself."""
+"""Larger pictures are left out, because the report embeds its pictures."""
 
 MOST_PICTURES = 12
 
@@ -29,17 +29,17 @@ TIMEOUT_SECONDS = 10.0
 _WEB = ("http", "https")
 
 STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
-"""Object stores that fsspec may be asked for."""
+"""Object stores that are read through fsspec."""
 
 
 @dataclass(slots=True)
 class InputPictures:
-    """Reads pictures, and remembers how many.
+    """Reads the pictures of references, with limits.
 
     Parameters
     ----------
     folder : Path or None
-        Local files below it may be read; relative references start there.
+        Local files below it may be read; relative references are resolved against it.
     fetch : bool
         Follow references to web servers and object stores.
     """
@@ -48,7 +48,7 @@ class InputPictures:
     fetch: bool = False
 
     def read(self, references: Iterable[str | None]) -> list[str | None]:
-        """A ``data:`` URI for each reference whose picture can be had, up to `MOST_PICTURES`."""
+        """A ``data:`` URI for each reference with a readable picture, up to `MOST_PICTURES`."""
         found: list[str | None] = []
         left = MOST_PICTURES
         for reference in references:
@@ -62,11 +62,11 @@ class InputPictures:
         return f"data:{found[0]};base64,{b64encode(found[1]).decode()}" if found else None
 
     def open(self, reference: str) -> tuple[str, bytes] | None:
-        """Media type and bytes of one picture; None if it cannot, or must not, be had."""
+        """Media type and bytes of one picture; None if it cannot or must not be read."""
         try:
             content = self._content(reference)
         except Exception:
-            # whatever a reference or a store comes up with: one does without the picture
+            # references and stores may fail in any way: the report then lacks the picture
             return None
         kind = media_type(content)
         if kind is None or len(content) > MOST_BYTES:
@@ -74,14 +74,14 @@ class InputPictures:
         return kind, content
 
     def _content(self, reference: str) -> bytes:
-        """At most one byte more than `MOST_BYTES`; nothing where it must not be read."""
+        """At most one byte more than `MOST_BYTES`; nothing if it must not be read."""
         if "::" in reference:
             return b""
         parts = urlsplit(reference)
         if parts.scheme == "file":
             return self._local(unquote(parts.path))
         if parts.scheme not in (*_WEB, *STORES):
-            # a path, or a name of the service's own making: below the folder it is a path as well
+            # a path, or the service's own naming scheme: treated as a path below the folder
             return self._local(reference)
         if not self.fetch:
             return b""

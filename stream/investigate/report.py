@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentwatch.stream.investigate.advice import next_steps
-from latentwatch.stream.investigate.alert import AlertEvent
+from latentwatch.stream.investigate.alert import WindowAlert
 from latentwatch.stream.investigate.drawing import draw_map, draw_timeline
 from latentwatch.stream.investigate.page import LISTED, Report, data_uri, moment, render
 from latentwatch.stream.investigate.pictures import InputPictures
@@ -28,19 +28,19 @@ def make_report(
     pictures: InputPictures | None = None,
     seed: int = 0,
 ) -> Report:
-    """Draw and write everything about an alert.
+    """Make the report of an alert about a window.
 
     Parameters
     ----------
     judged : Judged
     origin : str
-        Where the requests were read from, for people.
+        Where the requests were read from, as shown in the report.
     recording : str, optional
-        The recording, if it was one.
+        The recording, if they were read from one.
     baseline_rows : float32 [n, all columns], optional
-        Validation rows to compare with on the map; else requests from before the window.
+        Validation rows for the map; by default, requests from before the window.
     pictures : InputPictures, optional
-        Reads the pictures behind input references.
+        Reads the pictures that input references point to.
     seed : int
         Of the map.
     """
@@ -78,17 +78,17 @@ def make_report(
     return Report(html, timeline, drawn)
 
 
-def _summary(alert: AlertEvent) -> str:
+def _summary(alert: WindowAlert) -> str:
     what = (
-        "The early layers moved more than the deep ones, as they do when the inputs change (drift)."
+        "The early layers moved more than the deep ones, which indicates changed inputs (drift)."
         if alert.pattern == "drift"
-        else "The deep layers moved and the early ones hardly did, as they do under an attack."
+        else "The deep layers moved and the early ones hardly did, which indicates an attack."
     )
     return (
         f"{alert.requests} requests from {moment(alert.first_ns)} to {moment(alert.last_ns)} UTC "
         f"do not look like the baseline: their score of {alert.score:.1f} is above "
-        f"{alert.threshold:.2f}, which benign traffic reaches once in "
-        f"{alert.average_run_length:,.0f} requests, on average. {what} Of all windows since the "
+        f"{alert.threshold:.2f}, which benign traffic reaches once per "
+        f"{alert.average_run_length:,.0f} requests on average. {what} Of all windows since the "
         "alert fired, this one has the highest score."
     )
 
@@ -105,7 +105,7 @@ def _facts(judged: Judged, suspicion: Suspicion) -> list[tuple[str, str]]:
             f"{alert.contamination:.0%} (at least {alert.contamination_lower_bound:.0%})",
         ),
         (f"requests {kind}", f"{len(suspicion.suspicious)} of {alert.requests}"),
-        ("repeats, not judged", str(suspicion.repeats)),
+        ("repeats, not scored", str(suspicion.repeats)),
     ]
 
 
@@ -113,14 +113,14 @@ def _proof(judged: Judged) -> str:
     alert = judged.alert
     window = judged.rows.offsets[judged.window]
     place = (
-        f"These are exactly the {alert.requests} requests that the worker judged, at offsets "
+        f"These are exactly the {alert.requests} requests that the worker evaluated, at offsets "
         f"{window[0]} to {window[-1]}"
     )
     if not judged.difference:
-        return f"{place}: T and E of every view, computed again, equal the alert's to the last bit."
+        return f"{place}: the recomputed T and E of every view equal the alert's to the last bit."
     return (
-        f"{place}, as far as can be told: T and E, computed again, differ from the alert's by up "
-        f"to {judged.difference:.1g} of their size, as they do where another processor rounds."
+        f"{place}, as far as can be determined: the recomputed T and E differ from the alert's by "
+        f"up to {judged.difference:.1g} of their size, as rounding on another processor would do."
     )
 
 
@@ -152,10 +152,10 @@ def _map_alt(suspicion: Suspicion, has_baseline: bool) -> str:
 def _map_caption(judged: Judged, has_baseline: bool) -> str:
     layer = judged.baseline.layer_names[-1]
     against = (
-        "Grey are rows of the baseline."
+        "Grey: rows of the baseline."
         if has_baseline
-        else "The baseline keeps no rows: grey are requests from before the window that were not "
-        "suspicious (give validation rows with --baseline-rows to compare with those)."
+        else "Grey: requests from before the window that were not suspicious, because the baseline "
+        "keeps no rows (pass validation rows with --baseline-rows to show those instead)."
     )
     return f"Activations of {layer}. {against} Distances between far clusters mean nothing."
 
@@ -163,22 +163,22 @@ def _map_caption(judged: Judged, has_baseline: bool) -> str:
 def _requests_text(judged: Judged, suspicion: Suspicion) -> str:
     bad = len(suspicion.suspicious)
     share = sum(request.share for request in suspicion.suspicious)
-    told = (
-        "By the false discovery procedure, at most a tenth of such requests are benign on average"
+    verdict = (
+        "By the false discovery procedure, on average at most a tenth of these are benign"
         if suspicion.flagged
-        else "The false discovery procedure flags none: in so short a window the evidence lies in "
-        "all requests together"
+        else "The false discovery procedure flags none: in such a short window, the evidence "
+        "lies in the requests as a whole"
     )
     part = f" They make up {share:.0%} of T." if bad and share == share else ""
     repeats = (
-        f" {suspicion.repeats} requests repeat others to the bit; they were counted, not judged."
+        f" {suspicion.repeats} requests repeat others to the bit; they were counted, not scored."
         if suspicion.repeats
         else ""
     )
     return (
         f"{bad} of {judged.alert.requests} requests have a p-value of at most "
-        f"{suspicion.level:g}.{part} {told}. A share is a request's part in T of the whole window; "
-        f"it may be negative.{repeats}"
+        f"{suspicion.level:g}.{part} {verdict}. A share is a request's part of the window's T; it "
+        f"may be negative.{repeats}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which layers to capture: how well each tells two recordings apart, and how calm it stays."""
+"""Which layers to capture: how well each separates two recordings, and how stable it is."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from latentwatch.detector import Baseline, ConstantFeaturesError, decide
-from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.recording import Recording
 
 __all__ = ["WINDOW", "LayerReport", "Separation", "advise", "separate"]
 
 WINDOW = 64
-"""Requests of a window, as long as attacks take to be noticed."""
+"""Requests per window, about as many as it takes to detect an attack."""
 
 ALPHA = 0.01
-"""Windows with a p-value of at most this count as seen, or as drifted."""
+"""Windows with a p-value of at most this count as detected, or as drifted."""
 
 MOST_FITTED = 4_000
-"""Rows that a layer's baseline is fitted on; more cost time and change little."""
+"""Rows that a layer's baseline is fitted on; more take time and change little."""
 
 MOST_WINDOWS = 200
-"""Windows of each kind that are judged."""
+"""Windows of each kind that are evaluated."""
 
 LEAST_CLEAN = 512
-"""Requests of the clean recording: half of them fit a baseline, the others are judged."""
+"""Fewest clean requests: half of them fit a baseline, the others are evaluated."""
 
 FEATURES = 256
-"""Fourier features, as the views have that explain."""
+"""Fourier features, as many as explaining views have."""
 
 SIMULATED = 100_000
-"""Clean requests that p-values of windows are simulated with."""
+"""Clean requests in the simulation of window p-values."""
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """What one layer sees.
+    """How well one layer separates.
 
     Parameters
     ----------
     layer : str
     depth : int
-        Its place in the order in which the service sent the layers, from 0.
+        Position in the order in which the service sent the layers, from 0.
     width : int
     auroc : float
         Probability that a request of the attack looks less typical than a clean one.
@@ -57,7 +57,7 @@ class LayerReport:
     power : float
         Share of these windows with p-values of at most 0.01.
     drift : float
-        The same share of windows of the later half of the clean recording; about 0.01 is calm.
+        The same share for windows of the clean recording's later half; about 0.01 is stable.
     """
 
     layer: str
@@ -71,7 +71,7 @@ class LayerReport:
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """Layers, the one that separates best first, and what could not be judged.
+    """Layers, best separation first, and those that could not be evaluated.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def separate(
     seed: int = 0,
     tell: Callable[[str], None] = lambda layer: None,
 ) -> Separation:
-    """Fit a baseline of each layer on the earlier half of `clean`; judge all else with it.
+    """Fit a baseline per layer on the earlier half of `clean`, and evaluate the rest with it.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def separate(
         Widths by name, in the order of depth.
     seed : int
     tell : callable
-        Called with the name of each layer before it is judged.
+        Called with the name of each layer before it is evaluated.
 
     Raises
     ------
@@ -122,8 +122,8 @@ def separate(
     for recording, count, least in ((clean, counts[0], LEAST_CLEAN), (attack, counts[1], WINDOW)):
         if count < least:
             raise InvestigationError(
-                f"{recording.url} has {count} requests of what was asked for, and {least} are "
-                "needed: record more, or ask for a longer time"
+                f"{recording.url} has {count} requests in the selection, and {least} are needed: "
+                "record more, or select a longer time"
             )
     found, constant = [], []
     for depth, layer in enumerate(layers):
@@ -198,10 +198,10 @@ def auroc(positive: Array, negative: Array) -> float:
 
 
 def advise(separation: Separation) -> list[str]:
-    """Layers to capture, by depth: an early one that attacks leave alone, one or two deep ones.
+    """Layers to capture, by depth: an early one that attacks leave alone, and one or two deep ones.
 
-    The early one tells drift from attacks. It is the calmest of the first half; the deep ones are
-    the two of the other half that separate best, the second only if it sees half of the windows.
+    The early one separates drift from attacks; it is the most stable of the first half. The deep
+    ones are the best two of the other half, the second only if it detects half of the windows.
     """
     depth = separation.by_depth
     middle = len(depth) // 2

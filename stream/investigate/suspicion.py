@@ -1,4 +1,4 @@
-"""Each request's part in an alarm, and who sent the suspicious ones."""
+"""The contribution of each request to an alarm, and who sent the suspicious ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentwatch.stream.investigate.window import Judged
 __all__ = ["Sender", "Suspicion", "SuspiciousRequest", "weigh"]
 
 FALSE_DISCOVERY_RATE = 0.1
-"""As the worker's setting has it by default."""
+"""The default of the worker's setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,18 @@ class SuspiciousRequest:
     Parameters
     ----------
     row : int
-        Its place among the window's requests, from 0.
+        Position within the window, from 0.
     request_id : str
     predicted : int
     event_time_ns, offset : int
     p_value, squared_distance : float
-        How typical it is of the deepest layer: small p-values and large squared Mahalanobis
-        distances are atypical.
+        How typical the request is in the deepest layer: small p-values and large squared
+        Mahalanobis distances are atypical.
     share : float
-        Its part in T of the deciding view, one for all requests together; NaN where T is not above
-        zero, so that no mean has moved.
+        Its part of T of the deciding view; shares sum to one. NaN if T is not positive, so that no
+        mean has moved.
     source : str
-        Service that sent it.
+        The service that sent it.
     input_ref : str or None
     """
 
@@ -55,7 +55,7 @@ class SuspiciousRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Requests of one service: all of the window, the suspicious ones, and those before."""
+    """Requests of one service: in the window, suspicious ones among them, and before the window."""
 
     source: str
     requests: int
@@ -65,19 +65,19 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """What a window's requests have to do with its alarm.
+    """How the requests of a window contributed to its alarm.
 
     Parameters
     ----------
     requests : tuple of SuspiciousRequest
-        All that were judged, the most suspicious first.
+        All that were scored, the most suspicious first.
     level : float
-        Requests with p-values of at most this are called suspicious.
+        Requests with p-values of at most this are suspicious.
     flagged : bool
-        Whether the level is that of the false discovery procedure; else nobody passes it, and the
-        level is a plain five per cent.
+        Whether the level comes from the false discovery procedure; if that flags none, the level is
+        five per cent.
     repeats : int
-        Requests that repeat an earlier one to the bit: counted, and not judged.
+        Requests that repeat an earlier one to the bit: counted but not scored.
     senders : tuple of Sender
         The one with the most suspicious requests first.
     classes : tuple of (int, int, int)
@@ -134,7 +134,7 @@ def weigh(judged: Judged) -> Suspicion:
 
 
 def _shares(psi: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Parts in T [n] that sum to one; NaN where T is not above zero."""
+    """Shares of T [n] that sum to one; NaN if T is not positive."""
     parts = attribution(psi)
     total = parts.sum()
     return parts / total if total > 0 else np.full(len(parts), np.nan)

@@ -1,8 +1,8 @@
-"""Find the very requests of an alert's window, and judge them, and those around, once more.
+"""Find the exact requests of an alert's window, and evaluate them and their surroundings again.
 
-An alert says which messages brought the first and the last request, and how many requests there
-were; a message may belong to the window in part only. The window is found by trying: one run of
-requests alone gives the statistics of the alert, to the last bit.
+An alert names the messages with the first and the last request and the number of requests, but the
+window may begin or end within a message. So every possible run of requests is tried: only one gives
+the statistics of the alert to the last bit.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from latentwatch.detector import Baseline, Decision, Features, Monitor, Sketch, 
 from latentwatch.detector.decision import LEAST_ROWS
 from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS
 from latentwatch.detector.repeats import repeated, row_digests
-from latentwatch.stream.investigate.alert import AlertEvent
-from latentwatch.stream.investigate.errors import InvestigationError
+from latentwatch.stream.core.errors import InvestigationError
+from latentwatch.stream.investigate.alert import WindowAlert
 from latentwatch.stream.investigate.lane_rows import LaneRows
 
 __all__ = ["Judged", "judge_again"]
 
 TOLERANCE = 0.01
-"""Relative difference of T and E up to which another processor's rounding may be the reason."""
+"""Relative difference of T and E that rounding on another processor may explain."""
 
 LEAST_T = 0.01
-"""T is compared in units of at least this much: on clean traffic it is close to zero."""
+"""Lower bound of the unit in which T is compared, since T is near zero on clean traffic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An alert's window and its surroundings, judged again.
+    """An alert's window and its surroundings, evaluated again.
 
     Parameters
     ----------
-    alert : AlertEvent
+    alert : WindowAlert
     baseline : Baseline
     rows : LaneRows
         All requests that were read, aligned to the blocks of the lane.
     features : Features
         Of the whole blocks of `rows`.
     decisions : tuple of Decision
-        One a block of 32, in order.
+        One per block of 32, in order.
     start : int
         Row of the window's first request.
     difference : float
         Largest relative difference of T and E from the alert's; 0 means equal to the last bit.
     """
 
-    alert: AlertEvent
+    alert: WindowAlert
     baseline: Baseline
     rows: LaneRows
     features: Features
@@ -71,13 +71,13 @@ class Judged:
 
     @property
     def view(self) -> int:
-        """Number of the deciding view with the highest score."""
+        """Index of the deciding view with the highest score."""
         scores = [self.alert.statistics[view.name]["score"] for view in self.baseline.deciding]
         return int(np.argmax(scores))
 
 
-def judge_again(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> Judged:
-    """Find the window, and run a monitor over all rows, aligned as the worker's was.
+def judge_again(rows: LaneRows, alert: WindowAlert, baseline: Baseline) -> Judged:
+    """Find the window, and run a monitor over all rows with the alignment of the worker.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def judge_again(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> Judged
         No run of requests gives the statistics of the alert.
     """
     start, place, difference = _find(rows, alert, baseline)
-    # the worker's chunks, if so much was read before the window, or its blocks
+    # align to the worker's chunks if enough rows precede the window, otherwise to its blocks
     chunk = (start - place) % CHUNK_ROWS
     left_out = chunk if chunk <= start else start % BLOCK_ROWS
     aligned = rows.take(slice(left_out, None))
@@ -104,8 +104,8 @@ def judge_again(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> Judged
     )
 
 
-def _find(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> tuple[int, int, float]:
-    """First row of the window, its place in a chunk, and how far its statistics are off."""
+def _find(rows: LaneRows, alert: WindowAlert, baseline: Baseline) -> tuple[int, int, float]:
+    """First row of the window, its position in a chunk, and the difference of its statistics."""
     repeats = repeated(row_digests(rows.rows, rows.predicted), baseline.longest_window)
     nearest, least = (-1, 0), np.inf
     for start, place in product(_candidates(rows, alert), range(0, CHUNK_ROWS, BLOCK_ROWS)):
@@ -120,12 +120,12 @@ def _find(rows: LaneRows, alert: AlertEvent, baseline: Baseline) -> tuple[int, i
         raise InvestigationError(
             f"the requests at offsets {alert.first_offset} to {alert.last_offset} of {alert.lane} "
             f"do not give the statistics of alert {alert.id}: they are not those that the worker "
-            "judged. Give the topic or the recording that the alert came from"
+            "read. Use the topic or the recording that the alert came from"
         )
     return *nearest, float(least)
 
 
-def _candidates(rows: LaneRows, alert: AlertEvent) -> Iterator[int]:
+def _candidates(rows: LaneRows, alert: WindowAlert) -> Iterator[int]:
     """First rows of runs with the alert's length, first and last message, and event times."""
     times = rows.requests.event_time_ns
     for start in np.flatnonzero(rows.offsets == alert.first_offset).tolist():
@@ -142,16 +142,16 @@ def _sketch(window: LaneRows, repeats: NDArray[np.bool_], baseline: Baseline, pl
     return baseline.sketch(features, window.requests)
 
 
-def _difference(sketch: Sketch, alert: AlertEvent, baseline: Baseline) -> float:
+def _difference(sketch: Sketch, alert: WindowAlert, baseline: Baseline) -> float:
     if sketch.judged < LEAST_ROWS:
         return float("inf")
     found = decide(sketch, baseline).views
     if set(found) != set(alert.statistics):
         return float("inf")
     differences = []
-    for name, told in alert.statistics.items():
-        differences.append(abs(found[name].T - told["T"]) / max(abs(told["T"]), LEAST_T))
-        differences.append(abs(found[name].E - told["E"]) / told["E"])
+    for name, known in alert.statistics.items():
+        differences.append(abs(found[name].T - known["T"]) / max(abs(known["T"]), LEAST_T))
+        differences.append(abs(found[name].E - known["E"]) / known["E"])
     return max(differences)
 
 

@@ -5,10 +5,10 @@ https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml (postab
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from latentwatch.stream.core.events import AlertEvent
+from latentwatch.stream.core.times import timestamp
 from latentwatch.stream.notify.change import AlertState, Notification
 from latentwatch.stream.notify.text import (
     client_name,
@@ -116,5 +116,4 @@ def _begin(alert: AlertEvent, ends: float) -> str:
 
 
 def _rfc3339(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return timestamp(round(seconds * 1e6) * 1000)

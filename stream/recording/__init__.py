@@ -1,6 +1,6 @@
 """Recorded traffic: Parquet files of requests, written from Kafka and read back in order.
 
-Needs the extra ``record``. `Recording` is the door for notebooks.
+Needs the extra ``record``. Notebooks start with `Recording`.
 """
 
 from latentwatch.stream.recording.layout import FilePlace, Flush

@@ -1,4 +1,4 @@
-"""The files of a recording, local or at any fsspec URL: listed, and written whole or not at all."""
+"""The files of a recording, local or at an fsspec URL: each is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentwatch.stream.recording.layout import CLIENT, COLUMNS, FilePlace, read
 __all__ = ["RecordingFiles"]
 
 UNFINISHED = ".unfinished"
-"""Ends the name of a file that is being written."""
+"""Suffix of a file that is being written."""
 
 _REPEATED = ["event_id", "source", "time", "traceparent", "shard"]
 """Columns of few values: stored as dictionaries."""
@@ -29,7 +29,7 @@ _FORMAT: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 1,
     "use_dictionary": _REPEATED,
-    # nobody looks for the least activation, and finding it takes as long as compressing them
+    # statistics of activations are useless, and take as long as compressing them
     "write_statistics": [column.name for column in COLUMNS],
     # so that a damaged value is an error, not another value
     "write_page_checksum": True,
@@ -57,7 +57,7 @@ class RecordingFiles:
         return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
     def places(self) -> list[FilePlace]:
-        """Every file that is there, by flush; other files and folders are passed over."""
+        """Every file of the recording, by flush; other files and folders are ignored."""
         parsed = [FilePlace.parse(path.removeprefix(self._root)) for path in self._paths()]
         places = [place for place in parsed if place is not None]
         return sorted(places, key=lambda place: (place.flush, place.path))
@@ -68,7 +68,7 @@ class RecordingFiles:
         Raises
         ------
         RecordingError
-            The file is damaged, or no part of a recording.
+            The file is damaged, or not part of a recording.
         """
         with self._parquet(place) as parquet:
             table = parquet.read(columns)
@@ -78,7 +78,7 @@ class RecordingFiles:
         return table.add_column(table.column_names.index("input_ref") + 1, CLIENT, nobody)
 
     def schema(self, place: FilePlace) -> pa.Schema:
-        """Schema of a file; `RecordingError` where it is no part of a recording."""
+        """Schema of a file; `RecordingError` if it is not part of a recording."""
         with self._parquet(place) as parquet:
             return parquet.schema_arrow
 
@@ -89,7 +89,7 @@ class RecordingFiles:
 
     @contextmanager
     def _parquet(self, place: FilePlace) -> Iterator[pq.ParquetFile]:
-        """Open a file; whatever is wrong with it becomes a `RecordingError`."""
+        """Open a file; any problem with it becomes a `RecordingError`."""
         try:
             with self._filesystem.open(self._path(place.path), "rb") as source:
                 parquet = pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
@@ -99,7 +99,7 @@ class RecordingFiles:
             reason = (str(error) or repr(error)).splitlines()[0]
             raise RecordingError(
                 f"{self.name(place)} cannot be read ({reason}): it is damaged or was cut short; "
-                "copy it anew from where it came, or delete it and record that part again"
+                "copy it again from its source, or delete it and record that part again"
             ) from error
 
     def name(self, place: FilePlace) -> str:
@@ -123,19 +123,19 @@ class RecordingFiles:
     def recover(self, partitions: Collection[int] | None = None) -> dict[int, int]:
         """Remove what a killed recorder left unfinished; return the next offset by partition.
 
-        A flush is whole if the last file that its files list is there, for they are written in
-        that order. The ones before may have been deleted with their hours since. Only the newest
-        flush of a partition can be in pieces: a recorder finishes one before it begins the next.
+        A flush is complete if the last file that its files list exists, because they are written in
+        that order; earlier ones may have been deleted with their hours. Only the latest flush of a
+        partition can be incomplete: a recorder finishes one before it begins the next.
 
         Parameters
         ----------
         partitions : collection of int, optional
-            The recorder's own partitions; all by default. What others write now stays untouched.
+            The recorder's own partitions; all by default. Files of other recorders stay untouched.
 
         Raises
         ------
         RecordingError
-            A file of a newest flush is damaged, or no part of a recording.
+            A file of a latest flush is damaged, or not part of a recording.
         """
         self._remove_unfinished(partitions)
         newest: dict[int, list[FilePlace]] = {}
@@ -171,7 +171,7 @@ class RecordingFiles:
 
 
 def _write_whole(path: str, content: pa.Buffer) -> None:
-    """Write a local file that appears when it is complete, and stays after a power cut."""
+    """Write a local file that appears when complete and survives a power cut."""
     with open(path + UNFINISHED, "wb") as file:
         file.write(content)
         file.flush()

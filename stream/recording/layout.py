@@ -1,17 +1,16 @@
-"""How a recording lies in its folder: names of files, columns, and what their metadata say.
+"""Layout of a recording: file names, columns and metadata.
 
-One folder a model, version and hour, in Hive's form, so that any reader finds the three as
+One folder per model, version and hour, in Hive's form, so that any reader finds the three as
 columns. A *flush* is what a recorder writes at once: the messages of one partition from one offset
-to another. Its files bear both offsets in their names and list one another in their metadata, in
-the order in which they are written, older hours first: a flush is whole if the last of them is
-there, and the next one begins where it ends.
+to another. Its file names contain both offsets, and its files list each other in their metadata, in
+the order in which they are written, older hours first. A flush is complete if the last of them
+exists, and the next one begins where it ends.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -19,7 +18,7 @@ import pyarrow as pa
 
 from latentwatch import __version__
 from latentwatch.stream.core.errors import RecordingError
-from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.core.times import hour_name, parse_hour
 
 __all__ = [
     "ACTIVATION",
@@ -38,7 +37,7 @@ CLIENT = "client"
 """Files written before 0.1.0 lack this column."""
 
 ACTIVATION = "activation_"
-"""Before the name of a layer, so that no layer can take another column's name."""
+"""Prefix of layer names, so that no layer can clash with another column."""
 
 _METADATA = b"latentwatch"
 
@@ -51,14 +50,14 @@ COLUMNS: tuple[pa.Field, ...] = (
     pa.field("predicted_class", pa.int32(), nullable=False),
     pa.field("input_ref", pa.string()),
     pa.field(CLIENT, pa.string()),
-    # of the message: the same for all of its rows, but for a traceparent that may be the row's own
+    # of the message: equal for all its rows, except for a traceparent, which a row may have itself
     pa.field("event_id", pa.string(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
     pa.field("time", pa.string(), nullable=False),
     pa.field("traceparent", pa.string()),
     pa.field("shard", pa.string()),
 )
-"""Columns of every file; one fixed-size list a layer follows."""
+"""Columns of every file; one fixed-size list per layer follows."""
 
 _PLACE = re.compile(
     r"model=(?P<model>[^/]+)/version=(?P<version>[^/]+)/hour=(?P<hour>[^/]+)/"
@@ -93,7 +92,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """Which rows a file holds, as its path says.
+    """Which rows a file contains, encoded in its path.
 
     Parameters
     ----------
@@ -102,7 +101,7 @@ class FilePlace:
         Hours since 1970, UTC.
     flush : Flush
     variant : int
-        Above 0 where messages of one flush carry other layers than the ones before.
+        Above 0 if messages of one flush have different layers from the ones before.
     """
 
     model: str
@@ -127,18 +126,17 @@ class FilePlace:
         if found is None:
             return None
         try:
-            start = datetime.strptime(found["hour"], "%Y-%m-%dT%H").replace(tzinfo=UTC)
+            hour = parse_hour(f"{found['hour']}:00:00Z")
         except ValueError:
             return None
         flush = Flush(int(found["partition"]), int(found["first"]), int(found["next"]))
-        hour = int(start.timestamp()) * 10**9 // HOUR_NS
         place = cls(found["model"], found["version"], hour, flush, int(found["variant"] or 0))
         return place if place.path == path else None
 
 
 def hour_folder(hour: int) -> str:
-    """Name of an hour that is counted since 1970, UTC: no colons, for they offend file systems."""
-    return datetime.fromtimestamp(hour * (HOUR_NS // 10**9), UTC).strftime("%Y-%m-%dT%H")
+    """Folder name of an hour, counted since 1970, UTC; some file systems do not allow colons."""
+    return hour_name(hour).partition(":")[0]
 
 
 def file_schema(
@@ -175,7 +173,7 @@ def read_metadata(schema: pa.Schema, name: str) -> dict[str, Any]:
     Raises
     ------
     RecordingError
-        The file `name` is no recording, or of a newer version.
+        The file `name` is not a recording, or has a newer schema.
     """
     metadata = _parse((schema.metadata or {}).get(_METADATA, b""))
     version = metadata.get("schema", SCHEMA_VERSION)
@@ -191,7 +189,7 @@ def read_metadata(schema: pa.Schema, name: str) -> dict[str, Any]:
         lacks = f"lacks {', '.join(missing)}" if missing else "has no metadata of latentwatch"
         raise RecordingError(
             f"{name} is a Parquet file of something else ({lacks}): keep foreign files out of the "
-            "recording's folder, or bring them in with `latentwatch import`"
+            "recording's folder, or convert them with `latentwatch import`"
         )
     return metadata
 

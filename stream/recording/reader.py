@@ -1,4 +1,4 @@
-"""A recording to look into: its requests, its layers, its messages in their order."""
+"""Read a recording: its requests, its layers, and its messages in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from latentwatch.stream.core.errors import RecordingError
-from latentwatch.stream.core.times import HOUR_NS
+from latentwatch.stream.core.times import HOUR_NS, timestamp
 from latentwatch.stream.recording.files import RecordingFiles
 from latentwatch.stream.recording.layout import ACTIVATION, COLUMNS, FilePlace, Flush, hour_folder
 from latentwatch.stream.recording.rows import Piece, RecordedMessage, layer_values, pieces_of, whole
@@ -38,11 +38,11 @@ class Selection:
     ----------
     model, version : str, optional
     since_ns, until_ns : int, optional
-        Event times from the first on, and before the second; nanoseconds since 1970, UTC.
+        Event times at or after the first and before the second; nanoseconds since 1970, UTC.
     request_ids : frozenset of str, optional
     partition : int, optional
     flush : Flush, optional
-        Messages of one partition, from the first offset on, and before the next.
+        Messages of one partition, in a range of offsets.
     """
 
     model: str | None = None
@@ -54,7 +54,7 @@ class Selection:
     flush: Flush | None = None
 
     def has(self, place: FilePlace) -> bool:
-        """Whether a file may hold rows of the selection."""
+        """Whether a file may contain selected rows."""
         start, end = place.hour * HOUR_NS, (place.hour + 1) * HOUR_NS
         return (
             self.model in (None, place.model)
@@ -66,7 +66,7 @@ class Selection:
         )
 
     def has_all_of(self, place: FilePlace) -> bool:
-        """Whether every row of a file is of the selection, by its place alone."""
+        """Whether every row of a file is selected, judging by its path alone."""
         start, end = place.hour * HOUR_NS, (place.hour + 1) * HOUR_NS
         return (
             self.has(place)
@@ -95,19 +95,19 @@ class Selection:
 
 
 class Recording:
-    """Requests that were recorded, at a path or any fsspec URL.
+    """A recording at a path or any fsspec URL.
 
     Parameters
     ----------
     url : str
         Folder of the recording.
     selection : Selection, optional
-        The part to look at; all by default.
+        The part to read; all by default.
 
     Raises
     ------
     RecordingError
-        Nothing is recorded there, or nothing of the selection.
+        There is no recording, or it has nothing of the selection.
 
     Examples
     --------
@@ -115,7 +115,7 @@ class Recording:
 
         recording = Recording("./recording").select(model="resnet", version="7")
         recording.layers("layer[34]")            # {"layer3": 96, "layer4": 192}
-        recording.requests().to_pandas()         # one row a request, without activations
+        recording.requests().to_pandas()         # one row per request, no activations
         recording.array("layer4")                # float32 [N, 192], in the order of requests()
         recording.tensor("layer4", "request-17") # float32 [192]
     """
@@ -142,7 +142,7 @@ class Recording:
         return f"<Recording {self.url} models={self.models} files={len(self.places)}>"
 
     def select(self, **part: Any) -> Recording:
-        """Look at a part: the parameters are those of `Selection`."""
+        """Select a part; the parameters are those of `Selection`."""
         return Recording(self.url, replace(self.selection, **part))
 
     @property
@@ -169,7 +169,7 @@ class Recording:
         return sum(self._files.rows(place) for place in self.places)
 
     def layers(self, regex: str = "") -> dict[str, int]:
-        """Widths by name of the layers that every file has, in the order they were sent in.
+        """Widths by name of the layers that every file has, in the order in which they were sent.
 
         Parameters
         ----------
@@ -222,7 +222,7 @@ class Recording:
             Some file of the selection has no such layer, or one of another width.
         """
         self._need(layer)
-        # to which row each goes: one file at a time is in memory beside the result
+        # to which row each goes: only one file at a time is in memory with the result
         target = np.argsort(self._requests["index"].to_numpy())
         joined = np.empty((len(target), self.layers()[layer]), np.float32)
         done = 0
@@ -264,7 +264,7 @@ class Recording:
         return first
 
     def messages(self, progress: Progress | None = None) -> Iterator[RecordedMessage]:
-        """Messages as they came: in offset order within a partition, partitions merged by time."""
+        """Messages as they arrived: by offset within a partition, partitions merged by time."""
         done, total = 0, len(self)
         streams = [self._partition(number) for number in self.partitions]
         for message in heapq.merge(*streams, key=lambda m: int(m.batch.event_time_ns[0])):
@@ -276,7 +276,7 @@ class Recording:
     def _partition(self, number: int) -> Iterator[RecordedMessage]:
         own = [place for place in self.places if place.flush.partition == number]
         for _, places in groupby(own, key=lambda place: place.flush):
-            # a flush lies in several files: its messages are put in order, and together, again
+            # a flush may have several files: put its messages in order and together again
             streams = [self._read(place) for place in places]
             pieces = heapq.merge(*streams, key=lambda piece: piece.message.offset)
             for _, parts in groupby(pieces, key=lambda piece: piece.message.offset):
@@ -286,7 +286,7 @@ class Recording:
         yield from pieces_of(place, self._selected(place))
 
     def _selected(self, place: FilePlace, names: list[str] | None = None) -> pa.Table:
-        """The selected rows of a file; activations are not read in vain."""
+        """The selected rows of a file; activations are read only if there are any."""
         if self.selection.has_all_of(place):
             return self._files.open_table(place, names)
         if not len(self.selection.rows(self._files.open_table(place, _KEYS))):
@@ -324,7 +324,7 @@ def _asked(selection: Selection) -> str:
 
 
 def _moment(time_ns: int | None) -> str | None:
-    return None if time_ns is None else f"{np.datetime64(time_ns, 'ns')}Z"
+    return None if time_ns is None else timestamp(time_ns)
 
 
 def _hours(places: list[FilePlace]) -> str:

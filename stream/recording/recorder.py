@@ -1,7 +1,7 @@
-"""From the activations topic into files: every message once, whatever ends the recorder.
+"""Record the activations topic into files: every message once, however the recorder ends.
 
-There is no consumer group: where to go on is said by the files themselves (see `.layout`), so
-what is recorded and what is counted as recorded cannot differ.
+There is no consumer group: the files themselves say where to resume (see `.layout`), so the data
+and the position cannot disagree.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Recorder:
         if position > end:
             raise RecordingError(
                 f"partition {partition} of {self._topic!r} ends at offset {end}, and it is "
-                f"recorded up to {position}: the topic was made anew; record into another folder"
+                f"recorded up to {position}: the topic was recreated; use another folder"
             )
         if position < beginning:
             self._log.warning(

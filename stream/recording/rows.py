@@ -23,7 +23,7 @@ _TYPES = {"float16": pa.float16(), "float32": pa.float32()}
 
 
 class RecordedMessage(NamedTuple):
-    """A batch of requests, and where in the topic it stood."""
+    """A batch of requests, with its partition and offset."""
 
     partition: int
     offset: int
@@ -31,14 +31,14 @@ class RecordedMessage(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Rows of a message that lie in one file, and their places in the message [rows]."""
+    """Rows of a message that are in one file, and their positions in the message [rows]."""
 
     message: RecordedMessage
     rows: NDArray[np.int32]
 
 
 class _Group(NamedTuple):
-    """What shares a file: model, version, hour, and the form of the layers."""
+    """Key of rows that share a file: model, version, hour, and layers."""
 
     model: str
     version: str
@@ -93,7 +93,7 @@ def _places(flush: Flush, groups: Iterable[_Group]) -> dict[_Group, FilePlace]:
     """A file each, older hours first; groups that differ in their layers alone become variants."""
     seen: dict[tuple[str, str, int], int] = {}
     places = {}
-    # the last file marks the flush as whole: it must be of the hour that is deleted last
+    # the last file marks the flush as complete: its hour must be the one that is deleted last
     for key in sorted(groups, key=lambda group: group.hour):
         name = (key.model, key.version, key.hour)
         places[key] = FilePlace(*name, flush, seen.get(name, 0))
@@ -183,7 +183,7 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
         if field.name.startswith(ACTIVATION)
     }
     first = pa.array(starts)
-    told = {
+    constant = {
         name: table[name].take(first).to_pylist()
         for name in ("event_id", "source", "time", "shard")
     }
@@ -200,7 +200,7 @@ def pieces_of(place: FilePlace, table: pa.Table) -> Iterator[Piece]:
             input_refs=refs if _says_something(refs) else None,
             clients=known if _says_something(known) else None,
             **traces_of(traces[start:stop] if traces else [])._asdict(),
-            **{name: values[index] for name, values in told.items()},
+            **{name: values[index] for name, values in constant.items()},
         )
         message = RecordedMessage(int(partition[start]), int(offsets[start]), batch)
         yield Piece(message, rows[start:stop])

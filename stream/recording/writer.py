@@ -1,4 +1,4 @@
-"""Messages into files: gathered by partition, flushed when they are many or old."""
+"""Write messages to files: pending by partition, flushed when there are many or they are old."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RecordingWriter", "Written"]
 
 @dataclass(slots=True)
 class Written:
-    """What was written so far."""
+    """Totals of what was written so far."""
 
     files: int = 0
     rows: int = 0
@@ -36,9 +36,9 @@ class RecordingWriter:
     ----------
     files : RecordingFiles
     most_bytes : int
-        Flush a partition when its messages hold so many bytes of activations.
+        Flush a partition when its pending messages reach this many bytes of activations.
     most_seconds : float
-        Flush a partition when its oldest message has waited so long.
+        Flush a partition when its oldest message has waited this long.
     """
 
     def __init__(self, files: RecordingFiles, *, most_bytes: int, most_seconds: float) -> None:
@@ -48,7 +48,7 @@ class RecordingWriter:
         self.written = Written()
 
     def add(self, message: RecordedMessage, now: float) -> None:
-        """Take a message in, and flush its partition if it is full; offsets must rise."""
+        """Add a message, and flush its partition if it is full; offsets must increase."""
         pending = self._of(message.partition, message.offset, now)
         pending.messages.append(message)
         pending.next = message.offset + 1

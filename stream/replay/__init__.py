@@ -1,1 +1,1 @@
-"""Recorded traffic again: through Kafka, or without it on the same processor."""
+"""Replay recorded traffic: through Kafka, or offline with the same processor."""

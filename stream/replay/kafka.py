@@ -1,4 +1,4 @@
-"""A recording back into Kafka: original ids, keys and event times, at a pace of one's choice."""
+"""Send a recording to Kafka again, with its ids, keys and event times, at a chosen speed."""
 
 from __future__ import annotations
 
@@ -6,24 +6,48 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from latentwatch.producers.wire import ActivationBatch, EndOfStream, Limits, encode, encode_end
+from latentwatch.stream.core.times import timestamp
 from latentwatch.stream.kafka.lag import WorkerLag
 from latentwatch.stream.kafka.topics import partition_count
-from latentwatch.stream.replay.pace import Pace
 from latentwatch.stream.settings import Settings
 
-__all__ = ["Replay"]
+__all__ = ["Pace", "Replay"]
 
 MOST_UNDER_WAY = 256
-"""Messages that are sent and not yet acknowledged, at most: what bounds the memory."""
+"""Most messages sent but not yet acknowledged; this bounds the memory."""
 
 LAG_EVERY = 64
-"""Messages between two looks at the worker's lag."""
+"""Messages between two checks of the worker's lag."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """When a message is due: distances of event times are kept, divided by a speed.
+
+    Parameters
+    ----------
+    speed : float or None
+        1 is the original pace, 60 one hour per minute, None as fast as possible.
+    """
+
+    speed: float | None
+    _start_ns: int | None = None
+    _started: float = 0.0
+
+    def wait(self, event_time_ns: int, now: float) -> float:
+        """Seconds from `now` until a message is due; 0 if it is late."""
+        if self.speed is None:
+            return 0.0
+        if self._start_ns is None:
+            self._start_ns, self._started = event_time_ns, now
+        due = self._started + (event_time_ns - self._start_ns) / 1e9 / self.speed
+        return max(0.0, due - now)
 
 
 class Replay:
@@ -34,9 +58,9 @@ class Replay:
     settings : Settings
     pace : Pace
     most_lag : int
-        Messages that the worker may be behind; 0 for no limit.
+        Most messages that the worker may lag behind; 0 for no limit.
     end_marker : bool
-        Whether to tell the worker in the end to close the open hours at once.
+        Whether to end the stream with a message that closes the open hours at once.
     """
 
     def __init__(
@@ -57,14 +81,14 @@ class Replay:
         messages: Iterable[tuple[int, int, ActivationBatch]],
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Send (partition, offset, batch), partitions kept where the topic has as many.
+        """Send (partition, offset, batch); partitions are kept if the topic has as many.
 
         Raises
         ------
         TopicError
-            There is no such topic.
+            The topic does not exist.
         BrokerError
-            The worker does not get on, though it is too far behind.
+            The worker lags too far behind and makes no progress.
         """
         options = self._settings.kafka_options()
         producer = AIOKafkaProducer(
@@ -117,7 +141,7 @@ class Replay:
         self._next[place.partition] = max(place.offset + 1, self._next.get(place.partition, 0))
 
     async def _settle(self, most: int) -> None:
-        """Wait until at most so many messages are under way."""
+        """Wait until at most `most` messages are unacknowledged."""
         while len(self._under_way) > most:
             done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
             for future in done:
@@ -125,7 +149,7 @@ class Replay:
                 self._under_way.discard(future)
 
     async def _mark(self, producer: AIOKafkaProducer) -> None:
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        now = timestamp(time.time_ns())
         for model, version, partition in sorted(self._lanes):
             end = encode_end(
                 EndOfStream(model, version),

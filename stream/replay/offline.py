@@ -1,9 +1,8 @@
-"""What a worker publishes of a recording, without a broker: the same processor, the same rates.
+"""What a worker would publish for a recording, without a broker: same processor, same rates.
 
-Lanes know nothing of each other, and the rates of an hour are sums; so the records that stand in
-the end, the newest of each key, are those of a worker to the byte, whatever the interleaving of
-the partitions, batches, flushes and restarts. Only a wall clock that closed hours in between
-(`idle_seconds`) leaves a higher revision.
+Lanes are independent, and the rates of an hour are sums. So the latest record of each key equals
+that of a worker byte for byte, whatever the interleaving of partitions, batches, flushes and
+restarts. Only a wall clock that closed hours in between (`idle_seconds`) leaves a higher revision.
 """
 
 from __future__ import annotations
@@ -17,21 +16,23 @@ from itertools import islice
 
 from latentwatch.detector import Baseline
 from latentwatch.producers.wire import ActivationBatch, Limits
+from latentwatch.stream.core.errors import RecordingError
 from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.processor import Processor, RefusedError
 from latentwatch.stream.core.rates import FindBaseline, RateAggregator
+from latentwatch.stream.recording import Recording
 from latentwatch.stream.settings import Settings
 
-__all__ = ["OfflineReplay"]
+__all__ = ["OfflineReplay", "one_baseline"]
 
 _END_OF_TIME = 2**63 - 1
 
 Message = tuple[int, int, ActivationBatch]
-"""Partition, offset, and what was at it."""
+"""Partition, offset and batch."""
 
 SLAB = 256
-"""Messages that are taken together, of all lanes: large products are faster."""
+"""Messages of all lanes that are processed together: large products are faster."""
 
 
 class OfflineReplay:
@@ -42,9 +43,9 @@ class OfflineReplay:
     settings : Settings
         Run length, lanes, calm, grace and false discovery rate; nothing of Kafka.
     find_baseline : callable of (model, version)
-        The baseline that judges a model version, or None.
+        The baseline of a model version, or None.
     pool : Executor, optional
-        Threads that read ahead and featurise; the records are the same.
+        Threads that read ahead and featurise; the records do not change.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class OfflineReplay:
             find_baseline,
             settings.policy(),
             limits=Limits(value_bytes=settings.max_message_bytes),
-            # what was recorded had come when it was recorded
+            # no recorded message is from the future
             newest_ns=lambda: _END_OF_TIME,
         )
         self._rates = RateAggregator(
@@ -71,7 +72,7 @@ class OfflineReplay:
         return self.with_rates(self.lanes(messages))
 
     def lanes(self, messages: Iterable[Message]) -> Iterator[Record]:
-        """What the lanes tell: alerts, and what each saw of its hours."""
+        """What the lanes emit: alerts, and the sketches of their hours."""
         for slab in _slabs(messages, self._pool):
             for message in slab:
                 try:
@@ -83,7 +84,7 @@ class OfflineReplay:
             yield from self._processor.idle(key.partition, key.model, key.version)
 
     def with_rates(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Put the rates of an hour in the place of what a lane saw of it."""
+        """Replace the hour sketches of the lanes by the rates of the hours."""
         for record in records:
             if record.topic != self._topics.hour_sketches:
                 yield record
@@ -92,7 +93,7 @@ class OfflineReplay:
 
 
 def _spread_over(pool: Executor, find_baseline: FindBaseline) -> FindBaseline:
-    """The same baselines, which featurise several chunks of rows at once."""
+    """The same baselines, but featurising several chunks of rows at once."""
 
     @cache
     def find(model: str, version: str) -> Baseline | None:
@@ -117,3 +118,35 @@ def _slabs(messages: Iterable[Message], pool: Executor | None) -> Iterator[list[
     while slab := ahead.result():
         ahead = pool.submit(read)
         yield slab
+
+
+def one_baseline(recording: Recording, baseline: Baseline, settings: Settings) -> FindBaseline:
+    """Use one baseline, of any version of the model, for the one model version of a recording.
+
+    Raises
+    ------
+    RecordingError
+        The baseline is of another model, or its layers are not in the recording.
+    BaselineError
+        The baseline does not support the run length.
+    """
+    model, version = recording.only_model()
+    if baseline.model != model:
+        raise RecordingError(
+            f"the baseline is of {baseline.model}/{baseline.version}, and {recording.url} of "
+            f"{model}/{version}: name a baseline of {model}"
+        )
+    widths = recording.layers()
+    missing = [
+        f"{name} ({width})"
+        for name, width in zip(baseline.layout.names, baseline.layout.widths, strict=True)
+        if widths.get(name) != width
+    ]
+    if missing:
+        raise RecordingError(
+            f"the baseline judges {', '.join(missing)}, and {recording.url} has "
+            f"{', '.join(f'{name} ({width})' for name, width in widths.items())}: name a baseline "
+            "of these layers"
+        )
+    baseline.threshold(settings.average_run_length, settings.lanes)
+    return lambda name, number: baseline if (name, number) == (model, version) else None

@@ -1,8 +1,8 @@
-"""An offline replay on all cores: a process for each partition of the recording.
+"""An offline replay on all cores: one process per partition of the recording.
 
-Lanes of different partitions know nothing of each other, so each process reads and decides on its
-own; the rates of the hours are added up here. The records come partition by partition, the same
-ones on any machine.
+Lanes of different partitions are independent, so each process reads and decides on its own; the
+rates of the hours are added up here. The records are ordered by partition and the same on any
+machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["replay_recording"]
 Progress = Callable[[int, int], None]
 
 LEAST_ROWS = 50_000
-"""Shorter recordings are decided on before other processes have started."""
+"""Shorter recordings are done before other processes have started."""
 
 POLL_SECONDS = 0.2
 
@@ -39,7 +39,7 @@ def replay_recording(
     progress: Progress,
     least_rows: int = LEAST_ROWS,
 ) -> tuple[Iterator[Record], Counter[str]]:
-    """Decide on a recording with all cores there are.
+    """Decide on a recording with all available cores.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def replay_recording(
     find_baseline : callable of (model, version)
     progress : callable of (rows done, rows in all)
     least_rows : int
-        From how many rows on other processes are worth their start.
+        Fewest rows for which other processes are worth starting.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def _in_threads(
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What every process is told once."""
+    """What every process receives once."""
 
     recording: Recording
     settings: Settings

@@ -11,9 +11,8 @@ from fsspec.core import url_to_fs
 
 from latentwatch.detector import ArtefactError, Baseline, DetectorError
 from latentwatch.detector.artefact import read
-from latentwatch.stream.core.errors import SettingsError
+from latentwatch.stream.core.errors import SettingsError, SignatureError
 from latentwatch.stream.settings import Settings
-from latentwatch.stream.signing.errors import SignatureError
 from latentwatch.stream.signing.trust import Trust, trust_of
 
 __all__ = ["BaselineStore", "baseline_url"]

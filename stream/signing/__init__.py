@@ -1,11 +1,4 @@
-"""Who may do what on the broker, and which baselines are believed.
+"""Signatures of baselines, and the check of them before a worker loads a baseline.
 
-``roles``, ``acls``
-    the rights of each role on Kafka, no more than it needs;
-``signing``
-    signatures of baselines; needs the extra ``sign``;
-``trust``
-    what a worker asks of a baseline before it reads it;
-``connection``
-    why a broker does not let one in, in words.
+``signatures`` needs the extra ``sign``; ``trust`` works without it as long as no keys are set.
 """

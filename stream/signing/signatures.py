@@ -1,14 +1,14 @@
 """Detached signatures of baselines: Ed25519 (RFC 8032) over the SHA-256 of the file.
 
-Beside ``7.safetensors`` lies ``7.safetensors.sig``, one line of text::
+Next to ``7.safetensors`` is ``7.safetensors.sig``, one line of text::
 
     latentwatch-baseline-signature/1 <key> <signature>
 
-the first 16 hexadecimal digits of the SHA-256 of the public key's 32 bytes, which tell people
-whose signature it is and prove nothing, and the 64 bytes of the signature in base 64. What is
+the first 16 hexadecimal digits of the SHA-256 of the public key's 32 bytes, which show people
+whose signature it is but prove nothing, and the 64 bytes of the signature in base 64. What is
 signed is the format's name, a zero byte, and the 32 bytes of the SHA-256 of all of the file: a
 signature that the key gives for another purpose can never pass for one of a baseline. Model and
-version stand in the file, so they are signed as well.
+version are in the file, so they are signed as well.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from latentwatch.stream.signing.errors import SignatureError
+from latentwatch.stream.core.errors import SignatureError
 
 __all__ = [
     "FORMAT",
@@ -61,12 +61,12 @@ def signature_url(url: str) -> str:
 
 
 def public_file_of(private: Path) -> Path:
-    """Where `make_key` puts the public key: ``signing.pub.pem`` beside ``signing.pem``."""
+    """Where `make_key` puts the public key: ``signing.pub.pem`` next to ``signing.pem``."""
     return private.with_suffix(f".pub{private.suffix}")
 
 
 def make_key(private: Path) -> Ed25519PublicKey:
-    """Make a key: the private one into a file for its owner alone, the public one beside it.
+    """Make a key: the private one into a file for its owner alone, the public one next to it.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def _read(path: Path) -> bytes:
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """Short name of a public key, for people."""
+    """Short name of a public key, to display."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 

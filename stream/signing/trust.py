@@ -1,4 +1,4 @@
-"""What a worker asks of a baseline before it reads it."""
+"""The check of a baseline's signature before a worker loads it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from pathlib import Path
 import structlog
 
 from latentwatch.detector.artefact import read
-from latentwatch.stream.core.errors import SettingsError
-from latentwatch.stream.signing.errors import SignatureError
+from latentwatch.stream.core.errors import SettingsError, SignatureError
 
 __all__ = ["Trust", "trust_of"]
 
 Trust = Callable[[str, bytes], None]
-"""Is given the URL of a baseline and its bytes; raises `SignatureError` where it disbelieves."""
+"""Called with the URL and the bytes of a baseline; raises `SignatureError` to refuse it."""
 
 
 def trust_of(public_keys: Path | None, *, required: bool) -> Trust:
-    """Return the check that two settings ask for.
+    """The check that the two settings require.
 
     Parameters
     ----------
     public_keys
-        PEM file of the keys that are believed; None believes whatever lies in the folder.
+        PEM file of the trusted keys; None trusts every baseline in the folder.
     required
-        Whether a baseline without a signature is refused; otherwise it is warned of.
+        Whether to refuse a baseline without a signature; otherwise it causes a warning.
 
     Raises
     ------
     SettingsError
         The extra is not installed.
     SignatureError
-        The file holds no public keys.
+        The file has no public keys.
     """
     if public_keys is None:
         return lambda url, content: None

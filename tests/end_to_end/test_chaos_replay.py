@@ -66,6 +66,5 @@ def test_a_model_thief_is_named_and_a_recording_is_replayed_and_counted(
     assert actions.replay_recording(recording) == 2_080
     assert probes.hours_exact()["difference"] == 0
     assert probes.false_alerts_raised() == 0
-    hours = {hour for _, hour in system.seen().outputs.rates}
-    counted = [system.seen().outputs.rates["deep", hour]["requests"] for hour in sorted(hours)]
+    counted = [row["requests"] for row in system.seen().outputs.hours("deep")]
     assert counted == [1_600, 1_280, 1_280]

@@ -29,8 +29,7 @@ from latentwatch.stream.kafka.acls import ROLES, Role, acls_of
 from latentwatch.stream.kafka.connection import check_connection
 from latentwatch.stream.kafka.lag import WorkerLag
 from latentwatch.stream.kafka.reader import open_consumer
-from latentwatch.stream.replay.kafka import Replay
-from latentwatch.stream.replay.pace import Pace
+from latentwatch.stream.replay.kafka import Pace, Replay
 from latentwatch.stream.service.app import build_app
 from latentwatch.stream.service.engine import Engine
 from latentwatch.stream.settings import Settings

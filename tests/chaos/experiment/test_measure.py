@@ -53,8 +53,9 @@ def seen(*alerts_at: int, requests: int = REQUESTS) -> Seen:
         found.outputs.alerts.append(alert)
         found.alert_at_ms[alert["id"]] = 1000 * (at + 2)
     for layer in found.outputs.layers:
-        rate = {"layer": layer, "hour": hour_name(START), "requests": requests, "revision": 1}
-        found.outputs.take_rate(rate)
+        hour = hour_name(START)
+        rate = {"layer": layer, "hour": hour, "requests": requests, "revision": 1}
+        found.outputs.take("detection_rates", {"model": "signs", "version": "1"} | rate)
     return found
 
 
@@ -86,7 +87,7 @@ def test_an_alert_is_false_if_its_longest_window_held_benign_requests_only() -> 
 
 def test_flags_are_right_or_wrong_by_the_truth() -> None:
     found = seen()
-    found.outputs.flagged |= {"0-1": {}, "0-2": {}, "0-3": {}}
+    found.outputs.flagged |= {("signs", "1", f"0-{row}", 0, row): {} for row in (1, 2, 3)}
     quality = flag_quality(found, Truth.of(rows({1, 2, 50, 51})))
     assert quality == {"flagged": 3, "precision": 0.6667, "recall": 0.5}
     assert flag_quality(seen(), Truth.of(rows(set())))["recall"] == 1.0

@@ -126,8 +126,8 @@ def test_what_cannot_be_imported_is_counted_by_reason_with_its_line(
     assert result.exit_code == 0, result.output
     assert "imported 1 requests in 1 messages" in result.stdout
     rows = [line.split("│") for line in result.stdout.splitlines() if line.startswith("│")]
-    told = {cells[1].strip(): (cells[2].strip(), cells[3].strip()) for cells in rows}
-    assert told == {
+    skipped = {cells[1].strip(): (cells[2].strip(), cells[3].strip()) for cells in rows}
+    assert skipped == {
         "double id": ("1", "lines.jsonl:2"),
         "not finite": ("3", "lines.jsonl:3"),
         "other layers": ("1", "lines.jsonl:6"),
@@ -144,7 +144,7 @@ def test_what_cannot_be_imported_is_counted_by_reason_with_its_line(
         "no data capture": ("2", "lines.jsonl:18"),
         "not JSON": ("1", "lines.jsonl:20"),
     }
-    assert sum(int(count) for count, _ in told.values()) == len(lines) - 1
+    assert sum(int(count) for count, _ in skipped.values()) == len(lines) - 1
 
 
 @pytest.mark.parametrize(

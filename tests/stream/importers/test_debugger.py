@@ -16,7 +16,7 @@ WANTED = ("--predicted", "output_0", "--start", "2026-01-05T10:59:59Z")
 
 
 def save_steps(folder: Path, steps: dict[int, dict[str, NDArray[Any]]]) -> Path:
-    """One file a step, as the snippet of docs/import.md writes them."""
+    """One file per step, as the snippet of docs/import.md writes them."""
     folder.mkdir()
     for step, tensors in steps.items():
         np.savez(folder / f"step-{step:08}.npz", **tensors)  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ def test_one_tensor_of_one_step_in_two_files_is_refused(
     assert "both have tensor relu_output_0 of step 1" in result.stderr
 
 
-def test_usage_that_is_wrong_is_told(run: Run, names: Any, tmp_path: Path) -> None:
+def test_wrong_usage_is_reported(run: Run, names: Any, tmp_path: Path) -> None:
     folder = save_steps(tmp_path / "tensors", {1: tensors(1, 2)})
     for options in (("--start", "Monday"), ("--include-regex", "("), ("--step-seconds", "0")):
         result = run("import", "debugger", folder, *names, *WANTED, *options)

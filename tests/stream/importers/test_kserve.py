@@ -190,7 +190,7 @@ def test_one_service_and_one_component_are_taken(
         ({"type": "org.kubeflow.serving.inference.outlier"}, "other event"),
     ],
 )
-def test_an_event_that_cannot_be_imported_is_told_with_its_reason(
+def test_an_event_that_cannot_be_imported_is_reported_with_its_reason(
     run: Run, names: Any, logged: Any, tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
     good = logged("response", "good", "2026-01-05T10:00:00Z", v2([[1.0]], [0]))

@@ -116,8 +116,8 @@ def test_an_attacked_hour_lists_what_the_workers_flag(
     for report in reports:
         assert report is not None
         for request in report.flagged:
-            now = request.get("status", "flagged") == "flagged"
-            (flagged.add if now else flagged.discard)(request["request_id"])
+            now = request.status == "flagged"
+            (flagged.add if now else flagged.discard)(request.request_id)
     rates = reports[-1].rates  # type: ignore[union-attr]
 
     assert export(ATTACKED).exit_code == 0
@@ -194,7 +194,7 @@ def test_all_flagged_requests_are_listed_however_many(
     assert f"and {len(listed):,} requests in" in result.stdout
 
 
-def test_rows_that_the_worker_would_refuse_are_told_and_left_out(
+def test_rows_that_the_worker_would_refuse_are_reported_and_left_out(
     export: Run, traffic: Any, tmp_path: Path
 ) -> None:
     messages = messages_of(traffic)

@@ -14,13 +14,13 @@ from latentwatch.producers.wire import ActivationBatch, Limits, encode
 from latentwatch.stream.core.policy import Policy
 from latentwatch.stream.core.processor import Incoming, Processor
 from latentwatch.stream.investigate import (
-    AlertEvent,
     Judged,
+    WindowAlert,
     alert_in_file,
     judge_again,
     rows_around,
 )
-from latentwatch.stream.investigate.recorded import RecordedMessages
+from latentwatch.stream.investigate.lane_rows import RecordedMessages
 from latentwatch.stream.recording import RecordedMessage
 from latentwatch.stream.recording.files import RecordingFiles
 from latentwatch.stream.recording.writer import RecordingWriter
@@ -168,16 +168,16 @@ def incident(signs_baseline: Baseline, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def alert(incident: Incident) -> AlertEvent:
+def alert(incident: Incident) -> WindowAlert:
     """The alert of the attack."""
     return alert_in_file("", incident.alerts)
 
 
 @pytest.fixture(scope="session")
-def judge(incident: Incident, signs_baseline: Baseline) -> Callable[[AlertEvent], Judged]:
+def judge(incident: Incident, signs_baseline: Baseline) -> Callable[[WindowAlert], Judged]:
     """Judges an alert's window again, from the recording."""
 
-    def again(alert: AlertEvent) -> Judged:
+    def again(alert: WindowAlert) -> Judged:
         source = RecordedMessages(incident.recording, alert.model, alert.version, alert.partition)
         return judge_again(rows_around(source, alert, signs_baseline), alert, signs_baseline)
 
@@ -185,6 +185,6 @@ def judge(incident: Incident, signs_baseline: Baseline) -> Callable[[AlertEvent]
 
 
 @pytest.fixture(scope="session")
-def judged(alert: AlertEvent, judge: Callable[[AlertEvent], Judged]) -> Judged:
+def judged(alert: WindowAlert, judge: Callable[[WindowAlert], Judged]) -> Judged:
     """The incident, judged again."""
     return judge(alert)

@@ -53,17 +53,17 @@ def test_an_ambiguous_beginning_is_refused_but_a_whole_id_is_not(event: dict) ->
 def test_lines_that_are_no_events_are_named(line: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(line)
-    with pytest.raises(InvestigationError, match=r"a\.jsonl has a line that is no event"):
+    with pytest.raises(InvestigationError, match=r"a\.jsonl has a line that is not an event"):
         alert_in_file("a", path)
 
 
 def test_an_event_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "rates.jsonl", {"data": {"id": "a", "detection_rate": 0.1}})
-    with pytest.raises(InvestigationError, match=r"rates\.jsonl holds an event that is no alert"):
+    with pytest.raises(InvestigationError, match=r"rates\.jsonl has an event that is not an alert"):
         alert_in_file("a", path)
 
 
-CLIENT = "\u202e<b>mallory\x1b[2J"
+CLIENT = "\u202e<b>mallory"
 
 
 @pytest.fixture
@@ -71,18 +71,25 @@ def about_client(event: dict, tmp_path: Path) -> Path:
     """The event of an alert about a client, in a file."""
     nothing = dict.fromkeys(("p_value", "contamination", "contamination_lower_bound"))
     window = event["data"]["window"] | {"offsets": [{"partition": 2, "first": 25, "last": 93}]}
-    told = {"id": "e" * 32, "pattern": "extraction", "client": CLIENT, "window": window}
-    data = event["data"] | nothing | told | {"layers": {}, "most_suspicious": []}
+    client = {"id": "e" * 32, "pattern": "extraction", "client": CLIENT, "window": window}
+    data = event["data"] | nothing | client | {"layers": {}, "most_suspicious": []}
     return write(tmp_path / "a.jsonl", event, event | {"data": data})
 
 
-def test_an_alert_about_a_client_says_who_he_is_and_where_his_queries_lie(
+def test_an_alert_about_a_client_says_who_they_are_and_where_their_queries_lie(
     about_client: Path,
 ) -> None:
     found = alert_in_file("eee", about_client)
     assert isinstance(found, ClientAlert)
     assert found.client == CLIENT
     assert (found.partition, found.first_offset, found.last_offset) == (2, 25, 93)
+
+
+def test_a_client_with_control_characters_is_refused(about_client: Path) -> None:
+    hostile = about_client.read_bytes().replace(b"mallory", b"mallory\\u001b[2J")
+    about_client.write_bytes(hostile)
+    with pytest.raises(InvestigationError, match="not an alert of this version"):
+        alert_in_file("eee", about_client)
 
 
 def test_times_keep_their_nanoseconds() -> None:

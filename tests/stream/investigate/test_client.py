@@ -1,4 +1,4 @@
-"""The report on a client who copies the model: his queries, read back and judged again."""
+"""The report on a client who copies the model: their queries, read back and evaluated again."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,8 @@ from latentwatch.stream.investigate.alert import parse
 from latentwatch.stream.investigate.client import JudgedClient, judge_client
 from latentwatch.stream.investigate.client_drawing import draw_queries
 from latentwatch.stream.investigate.client_report import make_client_report
+from latentwatch.stream.investigate.lane_rows import RecordedMessages
 from latentwatch.stream.investigate.page import write_report
-from latentwatch.stream.investigate.recorded import RecordedMessages
 from latentwatch.stream.service.baselines import baseline_url
 from tests.stream.investigate.browser import browser
 from tests.stream.investigate.conftest import Incident, draw
@@ -24,7 +24,7 @@ from tests.stream.investigate.conftest import Incident, draw
 COPIER = "<script>document.title='owned'</script>"
 HONEST = ("alice", "bob", None)
 BEGIN, END = 20, 60
-"""Messages in which he asks; of each the first five requests are his."""
+"""Messages of the copier: the first five requests of each are theirs."""
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def alert(copied: Incident) -> ClientAlert:
 
 
 def states(copied: Incident) -> list[ClientAlert]:
-    """What was told of the copier, one after another."""
-    told = [parse(line, "alerts") for line in copied.alerts.read_bytes().splitlines()]
-    return [alert for alert in told if isinstance(alert, ClientAlert)]
+    """The published alerts about the copier, in order."""
+    alerts = [parse(line, "alerts") for line in copied.alerts.read_bytes().splitlines()]
+    return [alert for alert in alerts if isinstance(alert, ClientAlert)]
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +143,9 @@ def test_a_browser_shows_the_page_on_a_phone(judged: JudgedClient, tmp_path: Pat
         assert seen.page.locator("h2").all_inner_texts() == [
             "What happened",
             "How the evidence grew",
-            "Where his queries lie",
+            "Where the queries lie",
             "Which requests",
-            "What he was answered",
+            "Which answers the client received",
             "What to do next",
         ]
         widths = "images => images.map(i => i.naturalWidth)"

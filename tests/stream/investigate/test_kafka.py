@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from latentwatch.detector import Baseline
 from latentwatch.producers.wire import encode
 from latentwatch.stream.core.errors import BrokerError
-from latentwatch.stream.investigate import AlertEvent, InvestigationError, judge_again, rows_around
+from latentwatch.stream.investigate import InvestigationError, WindowAlert, judge_again, rows_around
 from latentwatch.stream.investigate.kafka import KafkaMessages, alert_in_kafka
 from latentwatch.stream.kafka.topics import create_topics
 from latentwatch.stream.settings import Settings
@@ -57,7 +57,7 @@ def delete_before(settings: Settings, partition: int, offset: int) -> None:
 
 @pytest.mark.broker
 def test_the_window_is_read_back_until_retention_deletes_it(
-    sent: Settings, alert: AlertEvent, signs_baseline: Baseline
+    sent: Settings, alert: WindowAlert, signs_baseline: Baseline
 ) -> None:
     assert alert_in_kafka(alert.id, sent) == alert
     source = KafkaMessages(sent, alert.model, alert.version, alert.partition)

@@ -108,7 +108,7 @@ def test_so_many_pictures_and_no_more(folder: Path) -> None:
     ]
 
 
-def test_kinds_are_told_by_their_first_bytes() -> None:
+def test_kinds_are_recognised_by_their_first_bytes() -> None:
     assert media_type(b"\xff\xd8\xff\xe0rest") == "image/jpeg"
     assert media_type(b"RIFF\x00\x00\x00\x00WEBPrest") == "image/webp"
     assert media_type(b"RIFF\x00\x00\x00\x00WAVErest") is None

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from latentwatch.detector import Baseline
 from latentwatch.stream.cli.investigate import inspect
-from latentwatch.stream.investigate import AlertEvent, Judged
+from latentwatch.stream.investigate import Judged, WindowAlert
 from latentwatch.stream.investigate.drawing import draw_map
 from latentwatch.stream.investigate.report import make_report
 from latentwatch.stream.investigate.suspicion import weigh
@@ -31,7 +31,9 @@ def run(incident: Incident, out: Path, *options: str, baselines: str | None = No
 
 
 @pytest.fixture(scope="module")
-def report(incident: Incident, alert: AlertEvent, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(
+    incident: Incident, alert: WindowAlert, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Folder of the report that the command wrote."""
     out = tmp_path_factory.mktemp("out") / "report"
     result = run(incident, out, alert.id[:10], "--inputs", str(incident.inputs))
@@ -67,7 +69,7 @@ def test_headings_lead_through_the_page(seen: Seen) -> None:
     assert seen.page.locator("h1").all_inner_texts() == ["Alert on signs/7, partition 2"]
     assert seen.page.locator("h2").all_inner_texts() == [
         "What happened",
-        "When it moved",
+        "When the statistics moved",
         "Where the requests lie",
         "Which requests",
         "Who sent them",
@@ -89,9 +91,9 @@ def test_tables_have_headers_and_the_most_suspicious_request_on_top(
 
 
 def test_the_page_says_that_the_statistics_are_the_alerts(seen: Seen) -> None:
-    told = seen.page.locator("#proof").inner_text()
-    assert "equal the alert's to the last bit" in told
-    assert "exactly the 128 requests" in told
+    proof = seen.page.locator("#proof").inner_text()
+    assert "equal the alert's to the last bit" in proof
+    assert "exactly the 128 requests" in proof
 
 
 def test_hostile_texts_are_shown_and_not_run(seen: Seen) -> None:
@@ -114,7 +116,7 @@ def test_tables_can_be_scrolled_with_the_keyboard(seen: Seen) -> None:
     assert focused == "Statistics by view"
 
 
-def test_pictures_stand_beside_the_page(report: Path) -> None:
+def test_pictures_are_next_to_the_page(report: Path) -> None:
     assert sorted(path.name for path in report.iterdir()) == [
         "map.png",
         "report.html",
@@ -124,17 +126,17 @@ def test_pictures_stand_beside_the_page(report: Path) -> None:
 
 
 def test_a_report_is_replaced_only_with_force(
-    incident: Incident, alert: AlertEvent, tmp_path: Path
+    incident: Incident, alert: WindowAlert, tmp_path: Path
 ) -> None:
     (tmp_path / "report.html").write_text("mine")
     result = run(incident, tmp_path, alert.id)
     assert result.exit_code == 1
-    assert "report.html already: choose another folder, or --force" in str(result.exception)
+    assert "report.html already: choose another folder, or use --force" in str(result.exception)
     assert (tmp_path / "report.html").read_text() == "mine"
 
 
 def test_another_baseline_than_the_alerts_is_refused(
-    incident: Incident, alert: AlertEvent, tmp_path: Path
+    incident: Incident, alert: WindowAlert, tmp_path: Path
 ) -> None:
     out, folder = tmp_path / "out", str(tmp_path / "baselines")
     result = run(incident, out, alert.id, baselines=folder)
@@ -158,7 +160,7 @@ def test_without_earlier_requests_the_map_is_left_out_and_said_so(judged: Judged
     )
     report = make_report(alone, origin="a test")
     assert report.map is None
-    assert "nothing to compare with" in report.html
+    assert "No map: there are too few requests" in report.html
 
 
 def test_rows_of_the_baseline_can_stand_on_the_map(

@@ -75,7 +75,7 @@ def test_layers_are_ordered_by_how_well_they_see_the_attack(found: dict[str, Any
     assert by_name["early"]["power"] < 0.2
 
 
-def test_drift_of_the_clean_recording_itself_is_told_by_layer(found: dict[str, Any]) -> None:
+def test_drift_of_the_clean_recording_itself_is_reported_by_layer(found: dict[str, Any]) -> None:
     drift = {report["layer"]: report["drift"] for report in found["layers"]}
     assert drift["stem"] == 1.0
     assert max(drift[name] for name in ("early", "middle", "deep")) <= 0.2
@@ -112,7 +112,7 @@ def test_too_few_requests_are_refused_with_the_number_that_is_needed(
 ) -> None:
     short = record(tmp_path / "short", 256, 3)
     result = run(short, pair[1], "--out", str(tmp_path / "l.png"))
-    assert "has 256 requests of what was asked for, and 512 are needed" in str(result.exception)
+    assert "has 256 requests in the selection, and 512 are needed" in str(result.exception)
     assert not (tmp_path / "l.png").exists()
 
 

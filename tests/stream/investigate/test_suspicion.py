@@ -25,8 +25,8 @@ def test_shares_are_parts_of_the_mean_shift_and_sum_to_one(judged: Judged) -> No
     unique = window.groups != REPEATED
     view = judged.baseline.deciding[judged.view]
     parts = attribution(window.psi[unique][:, view.slice])
-    told = judged.alert.statistics[view.name]["T"]
-    assert parts.mean() == pytest.approx(told, rel=1e-12)
+    known = judged.alert.statistics[view.name]["T"]
+    assert parts.mean() == pytest.approx(known, rel=1e-12)
     shares = {request.row: request.share for request in found.requests}
     assert sum(shares.values()) == pytest.approx(1.0)
     rows = np.flatnonzero(unique)

@@ -9,21 +9,21 @@ import pytest
 
 from latentwatch.detector import Baseline, Monitor
 from latentwatch.stream.investigate import (
-    AlertEvent,
     InvestigationError,
     Judged,
     LaneRows,
+    WindowAlert,
     judge_again,
     rows_around,
 )
-from latentwatch.stream.investigate.recorded import RecordedMessages
+from latentwatch.stream.investigate.lane_rows import RecordedMessages
 from latentwatch.stream.recording.files import RecordingFiles
 from latentwatch.stream.recording.writer import RecordingWriter
 from tests.stream.investigate.conftest import POLICY, Incident
 
 
 def test_the_window_is_the_one_that_the_monitor_judged_to_the_last_bit(
-    incident: Incident, judged: Judged, alert: AlertEvent, signs_baseline: Baseline
+    incident: Incident, judged: Judged, alert: WindowAlert, signs_baseline: Baseline
 ) -> None:
     own = [message for message in incident.messages if message.batch.model == "signs"]
     lane = LaneRows.of(own, signs_baseline)
@@ -39,7 +39,7 @@ def test_the_window_is_the_one_that_the_monitor_judged_to_the_last_bit(
     assert judged.difference == 0.0
 
 
-def test_the_window_begins_and_ends_within_messages(judged: Judged, alert: AlertEvent) -> None:
+def test_the_window_begins_and_ends_within_messages(judged: Judged, alert: WindowAlert) -> None:
     offsets = judged.rows.offsets
     window = offsets[judged.window]
     assert (window[0], window[-1]) == (alert.first_offset, alert.last_offset)
@@ -48,29 +48,29 @@ def test_the_window_begins_and_ends_within_messages(judged: Judged, alert: Alert
 
 
 def test_the_monitor_says_the_same_of_the_window_as_the_worker_did(
-    judged: Judged, alert: AlertEvent
+    judged: Judged, alert: WindowAlert
 ) -> None:
     decision = judged.decisions[judged.window.stop // 32 - 1]
     assert decision.score == alert.score
     assert decision.sketch.rows == alert.requests
     assert {n: v.T for n, v in decision.views.items()} == {
-        name: told["T"] for name, told in alert.statistics.items()
+        name: known["T"] for name, known in alert.statistics.items()
     }
 
 
-def test_roundings_of_another_processor_are_told_and_tolerated(
-    judge: Callable[[AlertEvent], Judged], judged: Judged, alert: AlertEvent
+def test_roundings_of_another_processor_are_reported_and_tolerated(
+    judge: Callable[[WindowAlert], Judged], judged: Judged, alert: WindowAlert
 ) -> None:
-    rounded = {n: told | {"T": told["T"] * (1 + 1e-5)} for n, told in alert.statistics.items()}
+    rounded = {n: known | {"T": known["T"] * (1 + 1e-5)} for n, known in alert.statistics.items()}
     found = judge(replace(alert, statistics=rounded))
     assert found.start == judged.start
     assert found.difference == pytest.approx(1e-5, rel=0.01)
 
 
 def test_requests_that_are_not_those_of_the_alert_are_refused(
-    judge: Callable[[AlertEvent], Judged], alert: AlertEvent
+    judge: Callable[[WindowAlert], Judged], alert: WindowAlert
 ) -> None:
-    other = {n: told | {"T": told["T"] * 1.5} for n, told in alert.statistics.items()}
+    other = {n: known | {"T": known["T"] * 1.5} for n, known in alert.statistics.items()}
     with pytest.raises(InvestigationError, match="do not give the statistics of alert"):
         judge(replace(alert, statistics=other))
     with pytest.raises(InvestigationError, match="do not give the statistics of alert"):
@@ -78,7 +78,7 @@ def test_requests_that_are_not_those_of_the_alert_are_refused(
 
 
 def test_a_recording_that_begins_too_late_is_named(
-    incident: Incident, alert: AlertEvent, signs_baseline: Baseline, tmp_path: Path
+    incident: Incident, alert: WindowAlert, signs_baseline: Baseline, tmp_path: Path
 ) -> None:
     writer = RecordingWriter(RecordingFiles(str(tmp_path)), most_bytes=10**9, most_seconds=9)
     for message in incident.messages[alert.first_offset + 1 :]:
@@ -95,7 +95,7 @@ def test_a_recording_that_begins_too_late_is_named(
 
 
 def test_a_window_at_the_beginning_of_what_is_left_is_found_still(
-    incident: Incident, alert: AlertEvent, signs_baseline: Baseline, tmp_path: Path
+    incident: Incident, alert: WindowAlert, signs_baseline: Baseline, tmp_path: Path
 ) -> None:
     writer = RecordingWriter(RecordingFiles(str(tmp_path)), most_bytes=10**9, most_seconds=9)
     for message in incident.messages[alert.first_offset : alert.last_offset + 1]:

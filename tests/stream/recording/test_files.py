@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and say themselves where a recorder goes on."""
+"""Files appear whole or not at all, and say where a recorder resumes."""
 
 import os
 import shutil
@@ -163,7 +163,7 @@ def test_a_damaged_newest_file_stops_the_recorder(tmp_path: Path, share: float) 
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
 
-    with pytest.raises(RecordingError, match="cut short; copy it anew") as failure:
+    with pytest.raises(RecordingError, match="cut short; copy it again") as failure:
         RecordingFiles(str(tmp_path)).recover()
     assert str(failure.value).startswith(str(path))
 

@@ -107,11 +107,11 @@ def test_partitions_are_merged_by_time(traffic_url: str) -> None:
 
 
 def test_progress_ends_with_all_rows(traffic_url: str) -> None:
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
 
-    list(Recording(traffic_url).messages(lambda done, total: told.append((done, total))))
+    list(Recording(traffic_url).messages(lambda done, total: progress.append((done, total))))
 
-    assert told == [(rows, 36) for rows in (6, 12, 18, 24, 30, 36)]
+    assert progress == [(rows, 36) for rows in (6, 12, 18, 24, 30, 36)]
 
 
 def test_requests_have_every_column_but_the_activations(traffic_url: str) -> None:
@@ -236,7 +236,7 @@ def read_all(folder: Path) -> None:
 def test_a_file_that_was_cut_short_is_named(file: Path, bytes_left: int, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:bytes_left])
 
-    with pytest.raises(RecordingError, match=rf"^{re.escape(str(file))} .*copy it anew"):
+    with pytest.raises(RecordingError, match=rf"^{re.escape(str(file))} .*copy it again"):
         read_all(tmp_path)
 
 
@@ -254,7 +254,7 @@ def test_a_flipped_bit_is_an_error_and_not_another_value(
         damaged = bytearray(content)
         damaged[position] ^= 1
         file.write_bytes(damaged)
-        with pytest.raises(RecordingError, match=rf"^{re.escape(str(file))} .*copy it anew"):
+        with pytest.raises(RecordingError, match=rf"^{re.escape(str(file))} .*copy it again"):
             read_all(tmp_path)
 
 
@@ -265,12 +265,14 @@ def test_a_foreign_file_under_a_name_of_ours_is_named(file: Path, tmp_path: Path
         read_all(tmp_path)
 
 
-@pytest.mark.parametrize("told", [None, b"not JSON", b"[1]"])
+@pytest.mark.parametrize("metadata", [None, b"not JSON", b"[1]"])
 def test_a_file_without_our_metadata_is_foreign(
-    file: Path, told: bytes | None, tmp_path: Path
+    file: Path, metadata: bytes | None, tmp_path: Path
 ) -> None:
     table = pq.read_table(file, partitioning=None)
-    pq.write_table(table.replace_schema_metadata({"latentwatch": told} if told else None), file)
+    pq.write_table(
+        table.replace_schema_metadata({"latentwatch": metadata} if metadata else None), file
+    )
 
     with pytest.raises(RecordingError, match=r"no metadata of latentwatch.*latentwatch import"):
         read_all(tmp_path)

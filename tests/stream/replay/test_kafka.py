@@ -17,8 +17,7 @@ from latentwatch.stream.recording import RecordedMessage, Recording
 from latentwatch.stream.recording.files import RecordingFiles
 from latentwatch.stream.recording.recorder import Recorder
 from latentwatch.stream.recording.writer import RecordingWriter
-from latentwatch.stream.replay.kafka import Replay
-from latentwatch.stream.replay.pace import Pace
+from latentwatch.stream.replay.kafka import Pace, Replay
 from latentwatch.stream.settings import Settings
 
 pytestmark = pytest.mark.broker
@@ -82,9 +81,9 @@ def test_messages_arrive_as_they_were_on_their_partitions_with_an_end_behind(
         assert [(r.key, r.value, list(r.headers)) for r in rows] == [
             tuple(encode(batch)) for batch in sent
         ]
-        told = read_end(end.headers)
-        assert told is not None
-        assert told == ("signs", "1")
+        marker = read_end(end.headers)
+        assert marker is not None
+        assert marker == ("signs", "1")
 
 
 def test_partitions_that_the_topic_lacks_are_chosen_by_the_key(
@@ -138,7 +137,7 @@ def test_recorders_share_partitions_and_go_on_where_the_files_end(
     assert record(ready, tmp_path, partitions=[1]).messages == 3
     assert record(ready, tmp_path).messages == 3
     replay(ready, messages_of(traffic))
-    # ends of streams are passed over, and read again until rows follow
+    # ends of streams are skipped, and read again until rows follow
     assert record(ready, tmp_path).messages == 6
     assert record(ready, tmp_path).messages == 0
     offsets = [(m.partition, m.offset) for m in Recording(str(tmp_path)).messages()]
@@ -162,7 +161,7 @@ def test_what_cannot_be_decoded_is_counted_and_passed_over(
     assert RecordingFiles(str(tmp_path)).recover() == {0: 5}
 
 
-def test_a_topic_that_was_made_anew_is_not_mixed_with_the_old_one(
+def test_a_topic_that_was_recreated_is_not_mixed_with_the_old_one(
     ready: Settings, traffic: Any, tmp_path: Path
 ) -> None:
     writer = RecordingWriter(RecordingFiles(str(tmp_path)), most_bytes=1, most_seconds=1)
@@ -171,7 +170,7 @@ def test_a_topic_that_was_made_anew_is_not_mixed_with_the_old_one(
         record(ready, tmp_path)
 
 
-def test_messages_that_kafka_deleted_are_told_and_the_rest_recorded(
+def test_messages_that_kafka_deleted_are_reported_and_the_rest_recorded(
     ready: Settings, traffic: Any, tmp_path: Path, caplog: Any, capsys: Any
 ) -> None:
     replay(ready, messages_of(traffic, partitions=1, each=1), end_marker=False)

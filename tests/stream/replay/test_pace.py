@@ -2,7 +2,7 @@
 
 import pytest
 
-from latentwatch.stream.replay.pace import Pace
+from latentwatch.stream.replay.kafka import Pace
 
 START_NS = 1_767_607_200 * 10**9
 

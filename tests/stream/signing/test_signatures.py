@@ -12,10 +12,9 @@ from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
 from latentwatch.stream.cli.main import main
-from latentwatch.stream.core.errors import SettingsError
+from latentwatch.stream.core.errors import SettingsError, SignatureError
 from latentwatch.stream.service.baselines import BaselineStore, baseline_url
 from latentwatch.stream.settings import Settings
-from latentwatch.stream.signing.errors import SignatureError
 from latentwatch.stream.signing.signatures import make_key, read_public_keys, signature_url
 
 
