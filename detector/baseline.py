@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,17 +14,13 @@ from latentwatch.detector.agreement import Agreement
 from latentwatch.detector.calibration import Progress, calibrate
 from latentwatch.detector.decision import LEAST_ROWS, Decision, decide
 from latentwatch.detector.errors import TooFewRowsError
-from latentwatch.detector.features import Float32, Float64, Int16, Int64, chunks, placed
+from latentwatch.detector.features import Float32, Float64, Int64, chunks, placed
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.detector.parts import BaselineParts
 from latentwatch.detector.queries import QueryReference
 from latentwatch.detector.rows import Layout, class_groups, feature_count, gather
 from latentwatch.detector.sketch import Features, Requests, Sketch
 from latentwatch.detector.view import fit_views
-
-Spread = Callable[..., Iterable[None]]
-
-Residuals = Callable[[Float32, Int64], tuple[Int16, Float32]]
-"""What `Baseline.residuals` computes, elsewhere: on another processor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +50,6 @@ class Baseline(BaselineParts):
     whose p-values say how typical single requests are, and the agreement of all layers with the
     prediction. The other layers explain.
     """
-
-    spread: Spread = map
-    """Goes over chunks of rows; the `map` of a thread pool featurises several at once."""
-
-    elsewhere: Residuals | None = None
-    """Takes the place of `residuals`: the same map on another processor, whose last digits are its
-    own. All workers of a lane should compute in the same place."""
 
     @classmethod
     def fit(
@@ -165,29 +154,26 @@ class Baseline(BaselineParts):
         """Checked raw rows float32 [n, all columns] and classes int64 [n]."""
         return gather(self.layout, activations, predicted, self.classes)
 
-    def features(self, rows: Float32, predicted: Int64, place: int = 0) -> Features:
+    def features(
+        self, rows: Float32, predicted: Int64, place: int = 0, featuriser: Featuriser = NUMPY
+    ) -> Features:
         """Featurise raw rows [n, all columns], in chunks of one fixed shape.
 
-        `place` is where the first row stands in its chunk: elsewhere its last bits may differ.
+        `place` is the position of the first row in its chunk. The last bits of a row may depend on
+        its position.
         """
         groups = self.group_of_class[predicted]
         psi = np.empty((len(rows), self.width), dtype=np.int16)
         lengths = np.empty((len(rows), len(self.views)), dtype=np.int64)
         squared_distance = np.empty(lengths.shape, dtype=np.float32)
-
-        def featurise(chunk: slice, own: slice) -> None:
-            compute = self.elsewhere or self.residuals
-            found, squared_distances = compute(
-                placed(rows[chunk], own.start), placed(groups[chunk], own.start)
-            )
-            psi[chunk], squared_distance[chunk] = found[own], squared_distances[own]
-            for index, view in enumerate(self.views):
-                # grid steps are integers, and their squares sum to less than 2**53: exact
-                exact = found[own, view.slice].astype(np.float64)
-                lengths[chunk, index] = np.einsum("ij,ij->i", exact, exact)
-
-        for _ in self.spread(featurise, *zip(*chunks(len(rows), place), strict=True)):
-            pass
+        cuts = chunks(len(rows), place)
+        padded = (
+            (placed(rows[chunk], own.start), placed(groups[chunk], own.start))
+            for chunk, own in cuts
+        )
+        for (chunk, own), found in zip(cuts, featuriser.residuals(self, padded), strict=True):
+            psi[chunk], lengths[chunk] = found.psi[own], found.lengths[own]
+            squared_distance[chunk] = found.squared_distance[own]
         p_values = [
             view.null.typicality.p_values(squared_distance[:, index], groups)
             for index, view in enumerate(self.views)
@@ -195,26 +181,6 @@ class Baseline(BaselineParts):
         return Features(
             predicted, groups, psi, lengths, squared_distance, np.stack(p_values, axis=1)
         )
-
-    def residuals(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
-        """Residuals of one chunk in all views side by side.
-
-        Parameters
-        ----------
-        rows : float32 [CHUNK_ROWS, all columns]
-        groups : int64 [CHUNK_ROWS]
-
-        Returns
-        -------
-        psi : int16 [CHUNK_ROWS, R]
-        squared_distance : float32 [CHUNK_ROWS, views]
-        """
-        known = np.hstack([rows, self.agreement.columns(rows, groups)])
-        psi = np.empty((len(rows), self.width), dtype=np.int16)
-        squared_distance = np.empty((len(rows), len(self.views)), dtype=np.float32)
-        for index, view in enumerate(self.views):
-            psi[:, view.slice], squared_distance[:, index] = view.map.residuals(known, groups)
-        return psi, squared_distance
 
     def empty_sketch(self) -> Sketch:
         """Sketch of no requests, in this baseline's shape."""

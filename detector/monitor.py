@@ -27,6 +27,7 @@ from latentwatch.detector.calibration import window_blocks
 from latentwatch.detector.decision import Decision, window_scores
 from latentwatch.detector.errors import DimensionError, SketchError
 from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS, Float32, Float64, Int64
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.detector.repeats import UInt64, repeated, row_digests
 from latentwatch.detector.sketch import Features, Requests, Sketch
 
@@ -57,6 +58,8 @@ class Monitor:
         Lanes that share that budget.
     partition : int
         Kafka partition of the lane; it only labels the requests.
+    featuriser : Featuriser
+        What executes the feature maps; numpy by default.
 
     Examples
     --------
@@ -82,8 +85,9 @@ class Monitor:
         average_run_length: float,
         lanes: int = 1,
         partition: int = 0,
+        featuriser: Featuriser = NUMPY,
     ) -> None:
-        self.baseline = baseline
+        self.baseline, self.featuriser = baseline, featuriser
         self.partition = partition
         self.threshold = baseline.threshold(average_run_length, lanes)
         self._windows = window_blocks(baseline.longest_window)
@@ -212,7 +216,9 @@ class Monitor:
         """Whole blocks of rows, of which the first is the lane's row number `first`."""
         if not len(rows):
             return []
-        features = self.baseline.features(rows, predicted, first % CHUNK_ROWS).repeating(repeats)
+        features = self.baseline.features(
+            rows, predicted, first % CHUNK_ROWS, self.featuriser
+        ).repeating(repeats)
         known = requests.take(slice(0, len(rows)))
         sketches = Sketch.of_blocks(features, known, self.baseline.groups, BLOCK_ROWS)
         places = [slice(at, at + BLOCK_ROWS) for at in range(0, len(rows), BLOCK_ROWS)]
@@ -226,7 +232,7 @@ class Monitor:
         if not len(self._rows):
             return None
         place = (self._seen - len(self._rows)) % CHUNK_ROWS
-        features = self.baseline.features(self._rows, self._predicted, place)
+        features = self.baseline.features(self._rows, self._predicted, place, self.featuriser)
         features = features.repeating(self._repeats)
         sketch = self.baseline.sketch(features, self._requests)
         return Block(features, self._requests, sketch)
@@ -314,6 +320,7 @@ class Monitor:
         *,
         average_run_length: float,
         lanes: int = 1,
+        featuriser: Featuriser = NUMPY,
     ) -> Monitor:
         """Inverse of `state_bytes`; `SketchError` on damage or on another baseline's state."""
         with _reading(data):
@@ -329,6 +336,7 @@ class Monitor:
                 average_run_length=average_run_length,
                 lanes=lanes,
                 partition=header["partition"],
+                featuriser=featuriser,
             )
             monitor._load(header, body)
         return monitor

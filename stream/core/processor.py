@@ -8,6 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from latentwatch.detector import ActivationsError, DimensionError, NotFiniteError, UnseenClassError
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.producers.wire import (
     ActivationBatch,
     EndOfStream,
@@ -79,6 +80,8 @@ class Processor:
         Event times later than what it returns are refused.
     is_known : callable of (model, version), optional
         Whether somebody put a baseline in place: such a model version always has its lane.
+    featuriser : Featuriser
+        What executes the feature maps of all baselines.
     observer : Observer, optional
         Is told what happens.
     """
@@ -92,10 +95,12 @@ class Processor:
         limits: Limits,
         newest_ns: Callable[[], int],
         is_known: Callable[[str, str], bool] = lambda *_: False,
+        featuriser: Featuriser = NUMPY,
         observer: Observer | None = None,
     ) -> None:
         self._topics, self._find_baseline, self._policy = topics, find_baseline, policy
         self._limits, self._newest_ns, self._is_known = limits, newest_ns, is_known
+        self._featuriser = featuriser
         self._observer = observer or Observer()
         self._lanes: dict[int, dict[tuple[str, str], Lane]] = {}
         self._touched: set[LaneKey] = set()
@@ -115,7 +120,7 @@ class Processor:
             key = Lane.key_of(state)
             baseline = self._find_baseline(key.model, key.version)
             try:
-                lane = Lane.from_bytes(state, baseline, self._policy)
+                lane = Lane.from_bytes(state, baseline, self._policy, self._featuriser)
             except StateError as error:
                 # whoever wrote it, the partition must be taken over, now and at every restart
                 _log.error("lane state damaged: the lane starts anew", lane=key, error=str(error))
@@ -235,7 +240,7 @@ class Processor:
                     "already: put one in place, and the worker finds it within a minute",
                 )
             key = LaneKey(*name, partition)
-            lanes[name] = Lane(key, self._find_baseline(*name), self._policy)
+            lanes[name] = Lane(key, self._find_baseline(*name), self._policy, self._featuriser)
         return lanes[name]
 
     def _end(self, end: EndOfStream, message: Incoming) -> None:

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import replace
-from functools import cache
 from itertools import islice
 
-from latentwatch.detector import Baseline
+from latentwatch.detector.featuriser import NUMPY, Featuriser, ParallelFeaturiser
 from latentwatch.producers.wire import ActivationBatch, Limits
 from latentwatch.stream.core.events import Record, report_records
 from latentwatch.stream.core.hours import HourPart
@@ -45,14 +43,20 @@ class OfflineReplay:
         The baseline that judges a model version, or None.
     pool : Executor, optional
         Threads that read ahead and featurise; the records are the same.
+    featuriser : Featuriser
+        What executes the feature maps.
     """
 
     def __init__(
-        self, settings: Settings, find_baseline: FindBaseline, pool: Executor | None = None
+        self,
+        settings: Settings,
+        find_baseline: FindBaseline,
+        pool: Executor | None = None,
+        featuriser: Featuriser = NUMPY,
     ) -> None:
         self._topics, self._pool = settings.topics(), pool
         if pool is not None:
-            find_baseline = _spread_over(pool, find_baseline)
+            featuriser = ParallelFeaturiser(featuriser, pool.map)
         self._processor = Processor(
             self._topics,
             find_baseline,
@@ -60,6 +64,7 @@ class OfflineReplay:
             limits=Limits(value_bytes=settings.max_message_bytes),
             # what was recorded had come when it was recorded
             newest_ns=lambda: _END_OF_TIME,
+            featuriser=featuriser,
         )
         self._rates = RateAggregator(
             find_baseline, settings.false_discovery_rate, settings.hour_sketch_retention_hours
@@ -89,17 +94,6 @@ class OfflineReplay:
                 yield record
             elif report := self._rates.add(HourPart.from_bytes(record.value or b"")):
                 yield from report_records(self._topics, report)
-
-
-def _spread_over(pool: Executor, find_baseline: FindBaseline) -> FindBaseline:
-    """The same baselines, which featurise several chunks of rows at once."""
-
-    @cache
-    def find(model: str, version: str) -> Baseline | None:
-        baseline = find_baseline(model, version)
-        return replace(baseline, spread=pool.map) if baseline else None
-
-    return find
 
 
 def _slabs(messages: Iterable[Message], pool: Executor | None) -> Iterator[list[Message]]:

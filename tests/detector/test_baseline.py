@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from latentwatch.detector import (
     TooFewRowsError,
     UnseenClassError,
 )
+from latentwatch.detector.featuriser import NUMPY, ParallelFeaturiser
 from latentwatch.detector.rows import feature_count
 
 SMALL = {
@@ -346,7 +347,7 @@ def test_a_thread_pool_gives_the_same_bits(baseline: Baseline, traffic: Any) -> 
     rows, predicted = baseline.rows(*traffic.draw(700, np.random.default_rng(8)))
     alone = baseline.features(rows, predicted, 96)
     with ThreadPoolExecutor(3) as pool:
-        together = replace(baseline, spread=pool.map).features(rows, predicted, 96)
+        together = baseline.features(rows, predicted, 96, ParallelFeaturiser(NUMPY, pool.map))
     for field in fields(alone):
         assert np.array_equal(getattr(together, field.name), getattr(alone, field.name))
 
@@ -354,4 +355,4 @@ def test_a_thread_pool_gives_the_same_bits(baseline: Baseline, traffic: Any) -> 
 def test_an_error_in_a_thread_pool_is_not_lost(baseline: Baseline, traffic: Any) -> None:
     rows, predicted = baseline.rows(*traffic.draw(300, np.random.default_rng(8)))
     with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="broadcast"):
-        replace(baseline, spread=pool.map).features(rows[:, :-1], predicted)
+        baseline.features(rows[:, :-1], predicted, 0, ParallelFeaturiser(NUMPY, pool.map))
