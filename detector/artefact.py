@@ -45,13 +45,13 @@ _STORED_NULL_NAMES = {
     "distance_variance": "energy_variance",
     "distance_third": "energy_third",
 }
-"""Arrays of `NullModel` whose names in the file are older than those in the code."""
+"""Arrays of `NullModel` with older names in the file than in the code."""
 _TYPICALITY_ARRAYS = ("centre", "spread", "reference")
 _QUERY_ARRAYS = ("columns", "mean", "scale", "projection", "rows")
 
 
 def digest(parts: BaselineParts) -> str:
-    """SHA-256 of what the baseline holds: its settings and arrays, in a canonical order."""
+    """SHA-256 of the settings and arrays of a baseline, in a canonical order."""
     return _digest(*_contents(parts))
 
 
@@ -241,7 +241,7 @@ def _rebuild(metadata: Metadata, tensors: Tensors) -> BaselineParts:
 
 
 def _by_rows(tensors: Tensors, prefix: str) -> dict[int, NDArray[Any]]:
-    """Arrays whose names end in a number of rows."""
+    """Arrays by the number of rows in which their names end."""
     return {
         int(name.removeprefix(prefix)): array
         for name, array in tensors.items()

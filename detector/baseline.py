@@ -1,4 +1,4 @@
-"""The baseline: what a model's activations look like on validation data, frozen."""
+"""The baseline: a frozen description of a model's activations on validation data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from latentwatch.detector.view import fit_views
 
 @dataclass(frozen=True, eq=False)
 class WindowTest:
-    """Answer to the question whether some requests look like the baseline's.
+    """Result of testing whether some requests come from the baseline's distribution.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class WindowTest:
 class Baseline(BaselineParts):
     """Frozen feature maps, null models and thresholds of one model version.
 
-    Make one with `Baseline.fit` or `Baseline.load`. The first views decide: the deepest layer,
-    whose p-values say how typical single requests are, and the agreement of all layers with the
-    prediction. The other layers explain.
+    Create one with `Baseline.fit` or `Baseline.load`. The first two views decide: the deepest
+    layer, whose p-values also say how typical single requests are, and the agreement of all layers
+    with the prediction. The other layers explain. `BaselineParts` lists the fields.
     """
 
     @classmethod
@@ -73,31 +73,32 @@ class Baseline(BaselineParts):
         Parameters
         ----------
         activations : mapping of layer name to array [N, d]
-            In the order of depth, the earliest layer first.
+            In order of depth, the earliest layer first.
         predicted : int array [N]
             Predicted class of each row.
         classes : int, optional
             Number of classes of the model; by default the largest prediction plus one.
         longest_window : int
-            Rows of the longest rolling window, a power of two from 32 on; the baseline must hold
-            at least two such windows.
+            Rows of the longest rolling window, a power of two of at least 32. The baseline needs
+            at least twice as many rows.
         random_features : int, optional
             D of the deciding view; by default the largest power of two, up to 1024, that is at
             most a third of the rows.
         simulated_requests : int
-            Length of the simulated clean streams; more make the threshold more certain, and allow
-            longer run lengths.
+            Total length of the simulated clean streams. More requests make thresholds more precise
+            and allow longer run lengths.
         drop_constant : bool
-            Leave features that never vary out, instead of refusing them.
+            Drop features that never vary instead of refusing them.
         rare_classes : "refuse" or "pool"
-            What to do with classes of fewer than 20 rows: refuse, or treat them as one class.
+            What to do with classes of fewer than 20 rows: refuse them, or treat them as one class.
         progress : callable, optional
-            Called with streams simulated and streams in all.
+            Called with the number of streams simulated and the total.
 
         Raises
         ------
         BaselineError, ActivationsError
-            Too few rows, constant features, NaN, unequal numbers of rows; see `detector.errors`.
+            Too few rows, constant features, NaN, different numbers of rows; see
+            `detector.errors`.
         """
         layout, rows, classes_of_rows = Layout.learn(activations, predicted, drop_constant)
         group_of_class = class_groups(classes_of_rows, classes, pool=rare_classes == "pool")
@@ -145,7 +146,7 @@ class Baseline(BaselineParts):
         return cls(**vars(artefact.parse(content, url, sha256=sha256)))
 
     def check(self, activations: Mapping[str, NDArray[np.generic]], predicted: ArrayLike) -> None:
-        """Raise an `ActivationsError` unless the rows can be judged by this baseline."""
+        """Raise an `ActivationsError` if this baseline cannot judge the rows."""
         self.rows(activations, predicted)
 
     def rows(
@@ -183,15 +184,15 @@ class Baseline(BaselineParts):
         )
 
     def empty_sketch(self) -> Sketch:
-        """Sketch of no requests, in this baseline's shape."""
+        """An empty sketch in this baseline's shape."""
         return Sketch.empty(self.groups, self.width, len(self.views))
 
     def sketch(self, features: Features, requests: Requests | None = None) -> Sketch:
-        """Summarise rows."""
+        """Summarise rows as a sketch."""
         return Sketch.of(features, requests or Requests.anonymous(len(features)), self.groups)
 
     def test(self, activations: Mapping[str, ArrayLike], predicted: ArrayLike) -> WindowTest:
-        """Ask once whether n >= 8 requests come from the baseline's distribution.
+        """Test once whether n >= 8 requests come from the baseline's distribution.
 
         Parameters
         ----------
@@ -210,13 +211,13 @@ class Baseline(BaselineParts):
         return WindowTest(decision.p_value, decision, order.astype(np.int64))
 
     def score(self, activations: Mapping[str, ArrayLike], predicted: ArrayLike) -> Float64:
-        """Typicality p-value float64 [n] of each request: small for atypical ones, never 0."""
+        """Typicality p-values float64 [n]: small for atypical requests, never 0."""
         features = self.features(*self.rows(activations, predicted))
         return features.p_values[:, 0].copy()
 
     def threshold(self, average_run_length: float, lanes: int = 1) -> float:
-        """Score at which to alarm, for a false alarm every `average_run_length` requests.
+        """Alarm threshold for one false alarm per `average_run_length` requests on average.
 
-        `lanes` streams that share the budget each get a run length so many times longer.
+        `lanes` streams share that budget: the run length of each is `lanes` times longer.
         """
         return self.calibration.run_lengths.threshold(average_run_length * lanes)

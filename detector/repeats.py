@@ -1,4 +1,4 @@
-"""Which requests repeat another one to the bit: retries and duplicates."""
+"""Exact repeats: which requests equal an earlier one bit for bit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ UInt64 = NDArray[np.uint64]
 def row_digests(rows: Float32, predicted: Int64) -> UInt64:
     """Digest uint64 [n] of each raw row [n, d] and its class: a multilinear hash of its bits.
 
-    Rows that differ have the same digest with a probability of about 2^-32 (Lemire and Kaser
-    2014): once in a billion requests a row is taken for a repeat.
+    Two different rows share a digest with a probability of about 2^-32 (Lemire and Kaser 2014), so
+    about one request in a billion is mistaken for a repeat.
     """
     keys = _keys(rows.shape[1] + 1)
     bits = np.ascontiguousarray(rows).view(np.uint32)
@@ -31,7 +31,7 @@ def _keys(count: int) -> UInt64:
 
 
 def repeated(digests: UInt64, within: int) -> NDArray[np.bool_]:
-    """Whether each digest [n] is that of one of the `within` before it."""
+    """Whether each digest [n] occurs among the `within` digests before it."""
     order = np.argsort(digests, kind="stable")
     places = order.astype(np.int64)
     same = digests[order[1:]] == digests[order[:-1]]

@@ -153,7 +153,7 @@ def test_features_are_as_many_as_the_rows_carry() -> None:
     assert feature_count(400, 128, 200) == 200
 
 
-def test_errors_about_baselines_and_rows_are_told_apart_by_their_base() -> None:
+def test_errors_about_baselines_and_rows_have_different_base_classes() -> None:
     assert issubclass(TooFewRowsError, BaselineError)
     assert issubclass(ConstantFeaturesError, BaselineError)
     for error in (NotFiniteError, DimensionError, UnseenClassError):

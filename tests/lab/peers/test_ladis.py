@@ -132,7 +132,7 @@ def test_a_class_with_few_hold_out_rows_makes_the_samples_smaller() -> None:
 
 
 @pytest.mark.parametrize("rows", [8, 32, 100, 250])
-def test_windows_of_any_size_are_told_from_a_shift(ladis: Ladis, rows: int) -> None:
+def test_windows_of_any_size_are_separated_from_a_shift(ladis: Ladis, rows: int) -> None:
     rng = np.random.default_rng(rows)
     window, predicted = draw(rows, rng)
 
