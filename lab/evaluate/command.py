@@ -21,7 +21,7 @@ __all__ = ["evaluate"]
 
 
 class _Names(click.ParamType):
-    """Some of several names, with commas between; the choices are imported when they are needed."""
+    """Comma-separated names; the choices are imported only when needed."""
 
     name = "names"
 
@@ -54,7 +54,7 @@ def _methods() -> tuple[str, ...]:
 @click.argument(
     "data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--layers", help="Layers to use, with commas between; all by default.")
+@click.option("--layers", help="Comma-separated layers to use; all by default.")
 @click.option(
     "--alpha",
     type=click.FloatRange(0.001, 0.5),
@@ -67,7 +67,7 @@ def _methods() -> tuple[str, ...]:
     type=click.IntRange(10),
     default=1000,
     show_default=True,
-    help="Windows drawn per size and mixture; streams and hours grow with them.",
+    help="Windows per size and mixture; the numbers of streams and hours grow with it.",
 )
 @click.option(
     "--measures",
@@ -81,14 +81,14 @@ def _methods() -> tuple[str, ...]:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Above 1: run lengths on so many random splits of the rows of baseline and clean "
-    "together, in place of the one of the file.",
+    help="Above 1: measure run lengths on this many random splits of the baseline and clean rows "
+    "instead of the split in the file.",
 )
 @click.option(
     "--against",
     type=_Names(_methods),
     default=(),
-    help="Other methods on the same windows: ladis, alibi, frouros, frouros-median, "
+    help="Other methods to run on the same windows: ladis, alibi, frouros, frouros-median, "
     "mmd-permutation.",
 )
 @click.option(
@@ -96,22 +96,22 @@ def _methods() -> tuple[str, ...]:
     type=click.IntRange(10),
     default=200,
     show_default=True,
-    help="Windows per size and mixture of that comparison.",
+    help="Windows per size and mixture for the other methods.",
 )
 @click.option(
-    "--against-sets", help="Attacks of that comparison, with commas between; all by default."
+    "--against-sets", help="Comma-separated attacks for the other methods; all by default."
 )
 @click.option(
     "--peers-python",
     type=click.Path(path_type=Path),
-    help="Interpreter that has alibi-detect and frouros; 'make peers' prepares the default.",
+    help="Interpreter with alibi-detect and frouros; 'make peers' prepares the default.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 @click.option(
     "--markdown",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the tables to a Markdown file as well.",
+    help="Also write the tables to a Markdown file.",
 )
 def evaluate(
     data: tuple[Path, ...],
@@ -124,9 +124,10 @@ def evaluate(
     markdown: Path | None,
     **options: Any,
 ) -> None:
-    """Measure on DATA, npz files of arrays <set>.<layer> [n, d] and <set>.predicted [n].
+    """Measure false alarms, power and delays on labelled activations.
 
-    The set "baseline" fits, "clean" is benign traffic, sets whose name begins with "drift" are
+    DATA are npz files of arrays <set>.<layer> [n, d] and <set>.predicted [n]. The baseline is
+    fitted on the set "baseline". "clean" is benign traffic, sets whose name begins with "drift" are
     ordinary drift, and every other set is an attack.
     """
     import orjson
@@ -152,12 +153,14 @@ def evaluate(
 
 
 def _load(data: tuple[Path, ...]) -> dict[str, Any]:
-    """Arrays of all files together."""
+    """The arrays of all files."""
     arrays: dict[str, Any] = {}
     for path in data:
         found = load_npz(path)
         if twice := sorted(set(arrays) & set(found)):
-            raise click.ClickException(f"{path} has {twice[0]}, and so has a file before it")
+            raise click.ClickException(
+                f"{path} has the array {twice[0]}, which an earlier file has too; rename one"
+            )
         arrays |= found
     return arrays
 
@@ -200,7 +203,7 @@ def _compare(
 
 
 def _heading(data: tuple[Path, ...], layers: str | None, options: dict[str, Any]) -> str:
-    """Say what was measured, and when."""
+    """The command, version and date."""
     from latentwatch import __version__
 
     day = datetime.now(UTC).date().isoformat()
