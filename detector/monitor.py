@@ -28,7 +28,7 @@ from latentwatch.detector.decision import Decision, window_scores
 from latentwatch.detector.errors import DimensionError, SketchError
 from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS, Float32, Float64, Int64
 from latentwatch.detector.featuriser import NUMPY, Featuriser
-from latentwatch.detector.repeats import UInt64, repeated, row_digests
+from latentwatch.detector.rows import UInt64, repeated, row_digests
 from latentwatch.detector.sketch import Features, Requests, Sketch
 
 _MAGIC = b"LWM2"

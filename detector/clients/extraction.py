@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 from latentwatch.detector.baseline import Baseline
 from latentwatch.detector.errors import BaselineError, DimensionError, SketchError
 from latentwatch.detector.features import CHUNK_ROWS, Float32, Int64
-from latentwatch.detector.repeats import UInt64, row_digests
+from latentwatch.detector.rows import UInt64, row_digests
 
 __all__ = ["SEGMENT_ROWS", "Extraction", "ExtractionMonitor", "segments"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from latentwatch.detector.baseline import Baseline
 from latentwatch.detector.clients.extraction import DISCOUNT, REMEMBERED, Retries
 from latentwatch.detector.features import Float32, Float64, Int64
-from latentwatch.detector.repeats import row_digests
+from latentwatch.detector.rows import row_digests
 
 __all__ = ["Trace", "trace"]
 

@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike
 
 from latentwatch.detector.errors import DimensionError, TooFewRowsError
 from latentwatch.detector.features import Float32, Int64
-from latentwatch.detector.repeats import row_digests
-from latentwatch.detector.rows import CLASS_ROWS, Layout, class_groups
+from latentwatch.detector.rows import CLASS_ROWS, Layout, class_groups, row_digests
 from latentwatch.detector.screening.drift import Drift, find_drift
 from latentwatch.detector.screening.poisoning import Suspicion, find_poison
 from latentwatch.detector.screening.within_class import WithinClass
