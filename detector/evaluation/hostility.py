@@ -113,7 +113,7 @@ class Hostility:
     def pulses(self) -> dict[int, tuple[float, float]]:
         """By length of a burst of only attack requests, at the same mean share.
 
-        First with bursts that begin with a block of 32, then with such as have their middle there.
+        First with bursts that begin with a block of 32, then with bursts whose middle is there.
         """
         found = {}
         for burst in PULSES:
@@ -151,8 +151,8 @@ class Hostility:
     def lanes(self) -> dict[int, tuple[float, float]]:
         """By number of lanes that share an attack: any lane alarms, and their hours together do.
 
-        The hour, of 2,000 requests, is the sum over all lanes, whatever their number; it counts at
-        a p-value of at most 0.01.
+        The hour of 2,000 requests is the sum over any number of lanes; it counts if its p-value is
+        at most 0.01.
         """
         requests = min(HOUR_REQUESTS, len(self.clean.predicted))
         hours = Draws(self.baseline, self._features[0], self._rng(5))
@@ -176,10 +176,10 @@ class Hostility:
     def sampling(self) -> dict[float, tuple[float | None, dict[int, float]]]:
         """By sampling rate of the publisher: requests until an alarm, and bursts that are detected.
 
-        First the median of the service's requests, judged or not, until a window alarms on an
-        attack of one request in ten that goes on; None where most streams end before. Then, by
-        length of a burst in the service's requests, three in ten of which are the attack, the
-        share of bursts in which a window alarms.
+        First the median number of the service's requests, judged or not, until a window alarms
+        during a lasting attack of one request in ten; None if most streams end before. Then, by
+        length of a burst in the service's requests, of which three in ten are the attack, the share
+        of bursts in which a window alarms.
         """
         threshold = self.baseline.threshold(AVERAGE_RUN_LENGTH)
         found = {}
@@ -212,9 +212,9 @@ class Hostility:
     def floods(self) -> dict[tuple[str, float], tuple[float, float]]:
         """By kind of flood and its share of all requests; 5 % of the rest is the attack.
 
-        "copies" are to the bit one benign request, which is judged once; "near copies" differ from
-        it by noise of a thousandth, and "fresh" are independent benign requests. The second
-        figure is of streams without an attack: whether a flood alone raises the alarm.
+        "copies" are exact copies of one benign request, which is judged once. "near copies" differ
+        from it by noise of a thousandth, and "fresh" are independent benign requests. The second
+        figure is for streams without an attack: whether the flood itself raises an alarm.
         """
         return {
             (kind, flood): (

@@ -159,14 +159,14 @@ def evaluate(
     alpha : float
         Level of each window's test.
     windows : int
-        Clean windows per size, and contaminated windows per mixture; it scales streams and hours.
+        Clean windows per size and contaminated windows per mixture; also scales streams and hours.
     measures : sequence of str
         Some of `MEASURES`: power of windows, run lengths of benign streams, delays of attacks,
         requests and hours.
     splits : int
-        Above 1, run lengths are measured on so many random splits of the rows of ``baseline`` and
-        ``clean`` together, each as large as in the file. Everything else is measured on the
-        file's own split.
+        Above 1, run lengths are measured on this many random splits of the pooled rows of
+        ``baseline`` and ``clean``, with the sizes of the file. Everything else is measured on the
+        split of the file.
     """
     _check_options(measures, splits)
     sets = split_sets(arrays, layers)
@@ -216,7 +216,7 @@ def _check_options(measures: Sequence[str], splits: int) -> None:
         raise ActivationsError(f"splits must be at least 1, not {splits}")
     if splits > 1 and "arl" not in measures:
         raise ActivationsError(
-            f"{splits} splits are for run lengths alone: add arl to the measures, or leave the "
+            f"{splits} splits only affect run lengths: add arl to the measures, or leave the "
             "splits out"
         )
 

@@ -90,7 +90,7 @@ def discoveries(
 ) -> dict[str, float]:
     """Realised false discovery rate and share of the attack found, on average over hours.
 
-    The false discovery rate counts an hour in which nobody is flagged as zero (Benjamini and
+    An hour without flagged requests counts as a false discovery rate of zero (Benjamini and
     Hochberg 1995).
     """
     bad = round(requests * share)
@@ -135,10 +135,10 @@ def kolmogorov_smirnov(p_values: Float64, ranked: int, compared: int) -> tuple[f
     p_values : float64 [n]
         Multiples of ``1 / (ranked + 1)``.
     ranked : int
-        Baseline rows that the p-values are ranks among.
+        Number of baseline rows among which the p-values are ranks.
     compared : int
-        Baseline rows m that decide how exact they are: the test is one of two samples, of an
-        effective size of ``n m / (n + m)``.
+        Baseline rows m that limit their precision: this is a two-sample test with an effective size
+        of ``n m / (n + m)``.
     """
     # imported here because it takes a third of a second, which workers need not wait for
     from scipy.stats import kstwo

@@ -87,8 +87,8 @@ def run_lengths(
 ) -> RunLengthFigures:
     """Realised average run length of benign streams, to compare with the requested one.
 
-    A run ends with an alarm; the ring is emptied, and the next run starts. The estimate is all
-    requests over all alarms, the last unfinished run included.
+    A run ends with an alarm, which empties the ring. The estimate is all requests over all alarms,
+    including the last unfinished run.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def class_share(rows: int, window: int) -> float:
 def class_stream(
     rng: np.random.Generator, predicted: Int64, one: int, length: int, window: int
 ) -> Int64 | None:
-    """Stream [length] of row numbers, many of them of one class, none twice within a window.
+    """Stream [length] of row numbers with many rows of one class, none twice within a window.
 
     None if the other classes have too few rows.
     """
@@ -221,8 +221,8 @@ def sessions(rng: np.random.Generator, predicted: Int64, length: int) -> Int64:
     """Autocorrelated benign stream [length] of row numbers, with sessions and retries.
 
     With probability `STAY` a request has the class of the one before; with probability `RETRY` it
-    is an exact repeat of one of the last `RETRIED` requests. Each class's rows come in random
-    order, all of them before one comes again.
+    is an exact repeat of one of the last `RETRIED` requests. The rows of each class come in random
+    order, and all of them come once before any repeats.
     """
     classes, counts = np.unique(predicted, return_counts=True)
     switched = rng.choice(classes, length, p=counts / counts.sum()).tolist()
@@ -287,7 +287,7 @@ class DelayFigures:
     Parameters
     ----------
     median, ninety : dict of share to number of requests or None
-        Half, and nine tenths, of the streams had alarmed by then.
+        Requests after which half, and nine tenths, of the streams have alarmed.
     streams : dict of share to int
         Streams whose warm-up was free of false alarms.
     """
@@ -303,8 +303,8 @@ def delays(
     """Delays of an attack in streams of clean requests, at an average run length of 10,000.
 
     An attack of share s starts after `WARM_UP` clean requests or up to 31 more; from then on each
-    request belongs to it with probability s. No row comes twice within a window, but rows may come
-    again in a stream that is longer than its set.
+    request belongs to it with probability s. No row occurs twice within a window, but rows repeat
+    in a stream that is longer than its set.
     """
     scorer = StreamScorer(baseline, joined(clean, attack))
     rng = np.random.default_rng([seed, 4])

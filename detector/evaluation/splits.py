@@ -33,7 +33,7 @@ class Splits:
     Parameters
     ----------
     benign : Labelled
-        Rows of "baseline" and of "clean" together.
+        Pooled rows of "baseline" and "clean".
     parts : list of (int64 [N], int64 [n])
         Row numbers of the baseline, and of the clean traffic, of each split.
     """

@@ -57,7 +57,7 @@ class StreamScorer:
     ----------
     baseline : Baseline
     features : Features
-        The rows that streams are made of.
+        The rows of which streams consist.
     """
 
     def __init__(self, baseline: Baseline, features: Features) -> None:

@@ -1,4 +1,4 @@
-"""The artefact: one file that comes back the same, or not at all."""
+"""The artefact: a file that loads exactly as it was saved, or not at all."""
 
 import hashlib
 import sys

@@ -1,4 +1,4 @@
-"""The monitor: the same rows give the same decisions, however they arrive and wherever they go."""
+"""The monitor: the same rows give the same decisions, for any batches and after any restore."""
 
 from collections.abc import Callable
 from typing import Any
@@ -83,7 +83,7 @@ def test_other_batch_sizes_give_bit_identical_decisions_and_state(
 
 @settings(deadline=None, max_examples=40)
 @given(cuts=CUTS)
-def test_going_on_elsewhere_gives_bit_identical_decisions_and_state(
+def test_a_restored_monitor_gives_bit_identical_decisions_and_state(
     baseline: Baseline, stream: Stream, in_one_batch: Any, cuts: list[int]
 ) -> None:
     monitor = new_monitor(baseline)
@@ -360,7 +360,7 @@ def test_damaged_state_is_noticed_or_does_no_harm(
 
 @settings(deadline=None)
 @given(data=st.binary(max_size=100))
-def test_random_bytes_are_no_state(baseline: Baseline, data: bytes) -> None:
+def test_random_bytes_are_not_a_state(baseline: Baseline, data: bytes) -> None:
     for candidate in (data, b"LWM1" + data):
         with pytest.raises(SketchError, match="restart the lane"):
             Monitor.restore(baseline, candidate, average_run_length=RUN_LENGTH)

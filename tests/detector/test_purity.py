@@ -1,4 +1,4 @@
-"""The room's rules: exports, imports, and no clock, log or hidden randomness."""
+"""Rules of the detector: exports, imports, and no clock, log or hidden randomness."""
 
 import ast
 import subprocess

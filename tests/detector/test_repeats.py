@@ -1,4 +1,4 @@
-"""Requests that repeat others: counted, never judged twice, whatever the batches."""
+"""Requests that repeat others: counted but never judged twice, for any batches."""
 
 from typing import Any
 

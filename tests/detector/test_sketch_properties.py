@@ -115,7 +115,7 @@ def test_bytes_come_back_as_they_were(a: Sketch, b: Sketch) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_random_bytes_are_no_sketch(data: bytes) -> None:
+def test_random_bytes_are_not_a_sketch(data: bytes) -> None:
     for candidate in (data, b"LWS1" + data):
         with pytest.raises(SketchError, match="not a sketch of this version"):
             Sketch.from_bytes(candidate)

@@ -1,4 +1,4 @@
-"""The yardstick: what it measures, in which form, and that the seed decides alone."""
+"""Evaluation: what it measures, in which form, and that only the seed matters."""
 
 from typing import Any
 

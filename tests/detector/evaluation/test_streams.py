@@ -1,4 +1,4 @@
-"""Streams of the yardstick: drawn as promised, and scored as a monitor would."""
+"""Streams for evaluation: drawn as documented, and scored like a monitor."""
 
 from typing import Any
 

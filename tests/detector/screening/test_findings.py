@@ -1,4 +1,4 @@
-"""What speaks against a baseline is found, and nothing else is."""
+"""Screening finds every reason against a baseline, and nothing else."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The original procedure: each of its parts against its definition, and what it can and cannot."""
+"""The original procedure: its parts against their definitions, and its limits."""
 
 from typing import Any
 
