@@ -104,7 +104,7 @@ def mostly_the_same(data: Rows) -> None:
         (with_spatial_maps, DimensionError, "give one row of features per request"),
         (without_columns, DimensionError, "give one row of features per request"),
         (without_layers, DimensionError, "capture at least one"),
-        (with_fewer_rows_in_a_layer, DimensionError, r"ask for \(400, 6\)"),
+        (with_fewer_rows_in_a_layer, DimensionError, r"need \(400, 6\)"),
         (with_a_negative_class, UnseenClassError, "classes count from 0"),
         (with_a_rare_class, TooFewRowsError, r'2 \(19\); collect more .*rare_classes="pool"'),
     ],
@@ -121,7 +121,7 @@ def test_rows_that_carry_no_baseline_are_refused_with_advice(
 
 @pytest.mark.parametrize("predicted", [np.zeros(400), np.zeros((400, 1), int), np.zeros(399, int)])
 def test_predictions_must_be_one_integer_per_row(predicted: np.ndarray) -> None:
-    with pytest.raises(DimensionError, match=r"one integer class per row|ask for \(399, 4\)"):
+    with pytest.raises(DimensionError, match=r"one integer class per row|need \(399, 4\)"):
         Baseline.fit(rows()[0], predicted, **SMALL)
 
 
@@ -218,7 +218,7 @@ def small() -> Baseline:
     [
         (with_nan, NotFiniteError, "row 7 of layer 'deep'"),
         (with_fewer_rows_in_a_layer, DimensionError, r"shape \(399, 6\)"),
-        (without_columns, DimensionError, r"ask for \(400, 6\)"),
+        (without_columns, DimensionError, r"need \(400, 6\)"),
         (without_layers, DimensionError, "the baseline needs early, deep"),
         (with_a_negative_class, UnseenClassError, "classes count from 0"),
         (with_a_rare_class, UnseenClassError, "classes 0 to 1; fit a baseline for this version"),
