@@ -130,7 +130,7 @@ def test_predictions_must_be_one_integer_per_row(predicted: np.ndarray) -> None:
     [
         ({"longest_window": 256}, TooFewRowsError, "collect at least 512, or choose a shorter"),
         ({"longest_window": 100}, TooFewRowsError, "power of two of at least 32, not 100"),
-        ({"longest_window": 16}, TooFewRowsError, "power of two from 32 on, not 16"),
+        ({"longest_window": 16}, TooFewRowsError, "power of two of at least 32, not 16"),
         ({"random_features": 63}, TooFewRowsError, "must be even"),
         ({"random_features": 202}, TooFewRowsError, "at most half of the 400 baseline rows"),
         ({"random_features": 0}, TooFewRowsError, "must be even"),
