@@ -1,7 +1,7 @@
-"""The mathematics of latentwatch: is a set of requests what the baseline says it should be?
+"""The mathematics of latentwatch: do the activations of some requests match the baseline?
 
-Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseline.fit`, ask
-`Baseline.test` once, or watch a stream with `Monitor`.
+Pure: no clock, no Kafka, no logging, no global random state. Start with `Baseline.fit`, then test a
+set of requests with `Baseline.test`, or watch a stream with `Monitor`.
 """
 
 try:

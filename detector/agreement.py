@@ -1,12 +1,12 @@
-"""Does each layer agree with the prediction? Distances to the class means, as columns of a view.
+"""Agreement of the layers with the prediction: distances to the class means, as columns of a view.
 
-An attack moves a request to another class: the early layers still see the old one, and the deep
-ones see the new one more strongly than real inputs do. Directions of that shift differ from class
-to class and cancel in a mean over classes; relative to the predicted class they are the same. For
-each layer, with squared Mahalanobis distances ``D_k`` to the class means (Fisher's linear
+An attack moves a request to another class: the early layers still see the old class, and the deep
+ones see the new class more strongly than for real inputs. The directions of that shift differ from
+class to class and cancel in a mean over classes; relative to the predicted class they are alike.
+For each layer, with squared Mahalanobis distances ``D_k`` to the class means (Fisher's linear
 discriminant; pooled within-class covariance):
 
-    log D_own                                 how far from the class that was predicted
+    log D_own                                 distance from the predicted class
     min D_other - D_own                       margin to the runner-up
     log sum exp(-D_other / 2) + D_own / 2     minus the log odds of the predicted class
     mean D_other - D_own                      margin to the classes on average
@@ -40,7 +40,7 @@ LEAST_DISTANCE = 1e-6
 LEAST_SPREAD = 1e-6
 
 STANDARD_CLIP = 16.0
-"""Standard deviations at which a column is cut: far beyond where the feature map saturates."""
+"""Standard deviations at which a column is clipped, far beyond where the feature map saturates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class ClassDistances:
     columns : int64 [d]
         Columns of the raw rows that belong to the layer.
     mean, scale : float32 [d]
-        A column is standardised as ``(x - mean) * scale`` and cut at ``CLIP``.
+        A column is standardised as ``(x - mean) * scale`` and clipped at ``CLIP``.
     whitening : float32 [d, d]
         Upper triangular root of the regularised inverse of the pooled within-class covariance.
     centres : float32 [G, d]
@@ -73,7 +73,7 @@ class ClassDistances:
         -------
         ClassDistances
         distances : float64 [N, G]
-            Of the very rows, each left out of the fit (see `latentwatch.detector.leave_out`).
+            Distances of the same rows, each left out of the fit (see `detector.leave_out`).
         """
         chosen = rows[:, columns].astype(np.float64)
         mean, scale = chosen.mean(axis=0), 1.0 / chosen.std(axis=0)
@@ -132,7 +132,7 @@ def _left_out(distances: ClassDistances, standard: Float32, groups: Int64) -> Fl
 
 
 def compare_classes(distances: Float64, groups: Int64) -> Float64:
-    """The four comparisons [n, 4] of the module; with a single class, ``log D_own`` alone [n, 1].
+    """The four comparisons [n, 4] above; for a single class only ``log D_own`` [n, 1].
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def compare_classes(distances: Float64, groups: Int64) -> Float64:
     others = distances.copy()
     others[index, groups] = np.inf
     nearest = others.min(axis=1)
-    # sum of exp(-D/2), taken out of the largest term
+    # log of the sum of exp(-D/2), with the largest term factored out
     with np.errstate(under="ignore"):
         rest = np.log(np.exp(-0.5 * (others - nearest[:, None])).sum(axis=1))
     mean = (distances.sum(axis=1) - own) / (distances.shape[1] - 1)
@@ -180,7 +180,7 @@ class Agreement:
         -------
         Agreement
         columns : float32 [N, k]
-            Of the very rows, each left out of the distances, and of its class's mean and deviation.
+            Columns of the same rows, each left out of the distances and of its class's moments.
         """
         fitted = [ClassDistances.fit(rows, groups, columns) for columns in layers]
         compared = np.hstack([compare_classes(distances, groups) for _, distances in fitted])
@@ -190,8 +190,8 @@ class Agreement:
         squares = np.stack([np.bincount(groups, c) for c in (deviation**2).T], axis=1)
         spread = np.maximum(np.sqrt(squares / (counts[:, None] - 1)), LEAST_SPREAD)
         agreement = cls(tuple(distances for distances, _ in fitted), centre, spread)
-        # mean and deviation of n rows fit these better than fresh ones: those vary more, by the
-        # variance of a prediction (1 + 1 / n) and that of the estimated deviation
+        # the mean and deviation of n rows fit these rows better than fresh ones, which vary more by
+        # the variance of a prediction (1 + 1 / n) and that of the estimated deviation
         fresh = np.sqrt((counts + 1.0) / (counts - 3.0))[groups, None]
         return agreement, _cut(fresh * deviation / spread[groups])
 

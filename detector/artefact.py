@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -45,18 +45,31 @@ _STORED_NULL_NAMES = {
     "distance_variance": "energy_variance",
     "distance_third": "energy_third",
 }
-"""Arrays of `NullModel` whose names in the file are older than those in the code."""
+"""Arrays of `NullModel` with older names in the file than in the code."""
 _TYPICALITY_ARRAYS = ("centre", "spread", "reference")
 _QUERY_ARRAYS = ("columns", "mean", "scale", "projection", "rows")
 
 
 def digest(parts: BaselineParts) -> str:
-    """SHA-256 of what the baseline holds: its settings and arrays, in a canonical order."""
+    """SHA-256 of the settings and arrays of a baseline, in a canonical order."""
     return _digest(*_contents(parts))
 
 
 def filesystem_of(url: str) -> tuple[Any, str]:
-    """File system and path of a path or fsspec URL."""
+    """Fsspec's file system and path of a path or URL.
+
+    Raises
+    ------
+    ArtefactError
+        fsspec, or the package of the URL's protocol, is not installed.
+    """
+    try:
+        import fsspec
+    except ImportError as error:
+        raise ArtefactError(
+            f"{url} cannot be opened without fsspec: run `pip install fsspec`, and install the "
+            "package of the URL's protocol (s3fs for s3://), or give the path of a local file"
+        ) from error
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
@@ -68,7 +81,10 @@ def filesystem_of(url: str) -> tuple[Any, str]:
 
 
 def save(parts: BaselineParts, url: str) -> str:
-    """Write the artefact to a path or fsspec URL; return the SHA-256 stored in it."""
+    """Write the artefact to a path or fsspec URL; return the SHA-256 stored in it.
+
+    The file appears when it is complete: a reader never sees half of it.
+    """
     described, tensors = _contents(parts)
     sha256 = _digest(described, tensors)
     content = save_tensors(
@@ -79,27 +95,33 @@ def save(parts: BaselineParts, url: str) -> str:
             "baseline": described.decode(),
         },
     )
-    filesystem, path = filesystem_of(url)
-    parent = filesystem._parent(path)
-    filesystem.makedirs(parent, exist_ok=True)
-    # a reader must never see half a file: write beside it, then move
-    partial = f"{path}.part"
-    filesystem.pipe_file(partial, content)
-    filesystem.mv(partial, path)
+    if _is_url(url):
+        filesystem, path = filesystem_of(url)
+        filesystem.makedirs(filesystem._parent(path), exist_ok=True)
+        filesystem.pipe_file(f"{path}.part", content)
+        filesystem.mv(f"{path}.part", path)
+        return sha256
+    file = Path(url).expanduser()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.part")
+    partial.write_bytes(content)
+    partial.replace(file)
     return sha256
 
 
 def read(url: str) -> bytes:
     """The bytes at a path or fsspec URL."""
+    if not _is_url(url):
+        return Path(url).expanduser().read_bytes()
     filesystem, path = filesystem_of(url)
     content: bytes = filesystem.cat_file(path)
     return content
 
 
 def parse(content: bytes, url: str, *, sha256: str | None = None) -> BaselineParts:
-    """The baseline that these bytes hold; `url` is where they come from, for errors.
+    """The baseline in these bytes; `url` is where they come from, for error texts.
 
-    Whoever has checked the bytes gets the baseline of those very bytes.
+    Bytes whose signature was verified are parsed without a second read, which could give others.
     """
     try:
         stored = _stored_metadata(content)
@@ -107,7 +129,8 @@ def parse(content: bytes, url: str, *, sha256: str | None = None) -> BaselinePar
         metadata, actual = orjson.loads(described), _digest(described, tensors)
     except (ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise ArtefactError(
-            f"{url} is no latentwatch baseline ({error}); write one with 'latentwatch baseline fit'"
+            f"{url} is not a latentwatch baseline ({error}); write one with "
+            "'latentwatch baseline fit'"
         ) from error
     if stored.get("format") != FORMAT:
         raise ArtefactError(
@@ -123,6 +146,11 @@ def parse(content: bytes, url: str, *, sha256: str | None = None) -> BaselinePar
         return replace(_rebuild(metadata, tensors), sha256=actual)
     except (ValueError, KeyError, TypeError) as error:
         raise ArtefactError(f"{url} lacks a part ({error}); fit the baseline again") from error
+
+
+def _is_url(url: str) -> bool:
+    """Whether a path needs fsspec; plain paths do not."""
+    return "://" in url
 
 
 def _stored_metadata(content: bytes) -> Mapping[str, str]:
@@ -213,7 +241,7 @@ def _rebuild(metadata: Metadata, tensors: Tensors) -> BaselineParts:
 
 
 def _by_rows(tensors: Tensors, prefix: str) -> dict[int, NDArray[Any]]:
-    """Arrays whose names end in a number of rows."""
+    """Arrays by the number of rows in which their names end."""
     return {
         int(name.removeprefix(prefix)): array
         for name, array in tensors.items()

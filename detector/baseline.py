@@ -1,8 +1,8 @@
-"""The baseline: what a model's activations look like on validation data, frozen."""
+"""The baseline: a frozen description of a model's activations on validation data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,22 +14,18 @@ from latentwatch.detector.agreement import Agreement
 from latentwatch.detector.calibration import Progress, calibrate
 from latentwatch.detector.decision import LEAST_ROWS, Decision, decide
 from latentwatch.detector.errors import TooFewRowsError
-from latentwatch.detector.features import Float32, Float64, Int16, Int64, chunks, placed
+from latentwatch.detector.features import Float32, Float64, Int64, chunks, placed
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.detector.parts import BaselineParts
 from latentwatch.detector.queries import QueryReference
 from latentwatch.detector.rows import Layout, class_groups, feature_count, gather
 from latentwatch.detector.sketch import Features, Requests, Sketch
 from latentwatch.detector.view import fit_views
 
-Spread = Callable[..., Iterable[None]]
-
-Residuals = Callable[[Float32, Int64], tuple[Int16, Float32]]
-"""What `Baseline.residuals` computes, elsewhere: on another processor."""
-
 
 @dataclass(frozen=True, eq=False)
 class WindowTest:
-    """Answer to the question whether some requests look like the baseline's.
+    """Result of testing whether some requests come from the baseline's distribution.
 
     Parameters
     ----------
@@ -50,17 +46,10 @@ class WindowTest:
 class Baseline(BaselineParts):
     """Frozen feature maps, null models and thresholds of one model version.
 
-    Make one with `Baseline.fit` or `Baseline.load`. The first views decide: the deepest layer,
-    whose p-values say how typical single requests are, and the agreement of all layers with the
-    prediction. The other layers explain.
+    Create one with `Baseline.fit` or `Baseline.load`. The first two views decide: the deepest
+    layer, whose p-values also say how typical single requests are, and the agreement of all layers
+    with the prediction. The other layers explain. `BaselineParts` lists the fields.
     """
-
-    spread: Spread = map
-    """Goes over chunks of rows; the `map` of a thread pool featurises several at once."""
-
-    elsewhere: Residuals | None = None
-    """Takes the place of `residuals`: the same map on another processor, whose last digits are its
-    own. All workers of a lane should compute in the same place."""
 
     @classmethod
     def fit(
@@ -84,31 +73,32 @@ class Baseline(BaselineParts):
         Parameters
         ----------
         activations : mapping of layer name to array [N, d]
-            In the order of depth, the earliest layer first.
+            In order of depth, the earliest layer first.
         predicted : int array [N]
             Predicted class of each row.
         classes : int, optional
             Number of classes of the model; by default the largest prediction plus one.
         longest_window : int
-            Rows of the longest rolling window, a power of two from 32 on; the baseline must hold
-            at least two such windows.
+            Rows of the longest rolling window, a power of two of at least 32. The baseline needs
+            at least twice as many rows.
         random_features : int, optional
             D of the deciding view; by default the largest power of two, up to 1024, that is at
             most a third of the rows.
         simulated_requests : int
-            Length of the simulated clean streams; more make the threshold more certain, and allow
-            longer run lengths.
+            Total length of the simulated clean streams. More requests make thresholds more precise
+            and allow longer run lengths.
         drop_constant : bool
-            Leave features that never vary out, instead of refusing them.
+            Drop features that never vary instead of refusing them.
         rare_classes : "refuse" or "pool"
-            What to do with classes of fewer than 20 rows: refuse, or treat them as one class.
+            What to do with classes of fewer than 20 rows: refuse them, or treat them as one class.
         progress : callable, optional
-            Called with streams simulated and streams in all.
+            Called with the number of streams simulated and the total.
 
         Raises
         ------
         BaselineError, ActivationsError
-            Too few rows, constant features, NaN, unequal numbers of rows; see `detector.errors`.
+            Too few rows, constant features, NaN, different numbers of rows; see
+            `detector.errors`.
         """
         layout, rows, classes_of_rows = Layout.learn(activations, predicted, drop_constant)
         group_of_class = class_groups(classes_of_rows, classes, pool=rare_classes == "pool")
@@ -156,7 +146,7 @@ class Baseline(BaselineParts):
         return cls(**vars(artefact.parse(content, url, sha256=sha256)))
 
     def check(self, activations: Mapping[str, NDArray[np.generic]], predicted: ArrayLike) -> None:
-        """Raise an `ActivationsError` unless the rows can be judged by this baseline."""
+        """Raise an `ActivationsError` if this baseline cannot judge the rows."""
         self.rows(activations, predicted)
 
     def rows(
@@ -165,29 +155,26 @@ class Baseline(BaselineParts):
         """Checked raw rows float32 [n, all columns] and classes int64 [n]."""
         return gather(self.layout, activations, predicted, self.classes)
 
-    def features(self, rows: Float32, predicted: Int64, place: int = 0) -> Features:
+    def features(
+        self, rows: Float32, predicted: Int64, place: int = 0, featuriser: Featuriser = NUMPY
+    ) -> Features:
         """Featurise raw rows [n, all columns], in chunks of one fixed shape.
 
-        `place` is where the first row stands in its chunk: elsewhere its last bits may differ.
+        `place` is the position of the first row in its chunk. The last bits of a row may depend on
+        its position.
         """
         groups = self.group_of_class[predicted]
         psi = np.empty((len(rows), self.width), dtype=np.int16)
         lengths = np.empty((len(rows), len(self.views)), dtype=np.int64)
         squared_distance = np.empty(lengths.shape, dtype=np.float32)
-
-        def featurise(chunk: slice, own: slice) -> None:
-            compute = self.elsewhere or self.residuals
-            found, squared_distances = compute(
-                placed(rows[chunk], own.start), placed(groups[chunk], own.start)
-            )
-            psi[chunk], squared_distance[chunk] = found[own], squared_distances[own]
-            for index, view in enumerate(self.views):
-                # grid steps are integers, and their squares sum to less than 2**53: exact
-                exact = found[own, view.slice].astype(np.float64)
-                lengths[chunk, index] = np.einsum("ij,ij->i", exact, exact)
-
-        for _ in self.spread(featurise, *zip(*chunks(len(rows), place), strict=True)):
-            pass
+        cuts = chunks(len(rows), place)
+        padded = (
+            (placed(rows[chunk], own.start), placed(groups[chunk], own.start))
+            for chunk, own in cuts
+        )
+        for (chunk, own), found in zip(cuts, featuriser.residuals(self, padded), strict=True):
+            psi[chunk], lengths[chunk] = found.psi[own], found.lengths[own]
+            squared_distance[chunk] = found.squared_distance[own]
         p_values = [
             view.null.typicality.p_values(squared_distance[:, index], groups)
             for index, view in enumerate(self.views)
@@ -196,36 +183,16 @@ class Baseline(BaselineParts):
             predicted, groups, psi, lengths, squared_distance, np.stack(p_values, axis=1)
         )
 
-    def residuals(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
-        """Residuals of one chunk in all views side by side.
-
-        Parameters
-        ----------
-        rows : float32 [CHUNK_ROWS, all columns]
-        groups : int64 [CHUNK_ROWS]
-
-        Returns
-        -------
-        psi : int16 [CHUNK_ROWS, R]
-        squared_distance : float32 [CHUNK_ROWS, views]
-        """
-        known = np.hstack([rows, self.agreement.columns(rows, groups)])
-        psi = np.empty((len(rows), self.width), dtype=np.int16)
-        squared_distance = np.empty((len(rows), len(self.views)), dtype=np.float32)
-        for index, view in enumerate(self.views):
-            psi[:, view.slice], squared_distance[:, index] = view.map.residuals(known, groups)
-        return psi, squared_distance
-
     def empty_sketch(self) -> Sketch:
-        """Sketch of no requests, in this baseline's shape."""
+        """An empty sketch in this baseline's shape."""
         return Sketch.empty(self.groups, self.width, len(self.views))
 
     def sketch(self, features: Features, requests: Requests | None = None) -> Sketch:
-        """Summarise rows."""
+        """Summarise rows as a sketch."""
         return Sketch.of(features, requests or Requests.anonymous(len(features)), self.groups)
 
     def test(self, activations: Mapping[str, ArrayLike], predicted: ArrayLike) -> WindowTest:
-        """Ask once whether n >= 8 requests come from the baseline's distribution.
+        """Test once whether n >= 8 requests come from the baseline's distribution.
 
         Parameters
         ----------
@@ -244,13 +211,13 @@ class Baseline(BaselineParts):
         return WindowTest(decision.p_value, decision, order.astype(np.int64))
 
     def score(self, activations: Mapping[str, ArrayLike], predicted: ArrayLike) -> Float64:
-        """Typicality p-value float64 [n] of each request: small for atypical ones, never 0."""
+        """Typicality p-values float64 [n]: small for atypical requests, never 0."""
         features = self.features(*self.rows(activations, predicted))
         return features.p_values[:, 0].copy()
 
     def threshold(self, average_run_length: float, lanes: int = 1) -> float:
-        """Score at which to alarm, for a false alarm every `average_run_length` requests.
+        """Alarm threshold for one false alarm per `average_run_length` requests on average.
 
-        `lanes` streams that share the budget each get a run length so many times longer.
+        `lanes` streams share that budget: the run length of each is `lanes` times longer.
         """
         return self.calibration.run_lengths.threshold(average_run_length * lanes)

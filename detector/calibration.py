@@ -1,7 +1,6 @@
-"""Thresholds from simulated clean streams, never guessed.
+"""Calibration: thresholds from simulated clean streams.
 
-What a threshold rests on are streams of baseline rows (`detector.simulation`); this module draws
-them, and keeps how high their scores climb.
+It draws streams of baseline rows (`detector.simulation`) and records how high their scores climb.
 """
 
 from __future__ import annotations
@@ -18,43 +17,44 @@ from latentwatch.detector.null import NullModel
 from latentwatch.detector.simulation import CELL_ROWS, Simulation, shifted_order
 
 LONGEST_RUN = 8192
-"""Requests of one simulated stream at most."""
+"""Most requests of one simulated stream."""
 
 MIXED_RUN = 3
-"""For so many streams of shifted mix one of the baseline's own is drawn, for single windows."""
+"""Every so many streams, one of the baseline's own class mix is drawn for single windows."""
 
 LEAST_RUNS = 100
-"""Simulated streams at least, for the tail of their maxima."""
+"""Fewest simulated streams, for the tail of their maxima."""
 
 KEPT_SCORES = 4000
-"""Scores of single windows that are kept of each size."""
+"""Scores of single windows kept per size."""
 
 REFERENCE_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
-"""Shares of such requests in the windows whose scores are kept."""
+"""Shares of shifted requests in the windows whose scores are kept."""
 
 REFERENCE_STREAMS = 8
-"""Simulated streams of each share."""
+"""Simulated streams per share."""
 
 MOST_EXTRAPOLATED = 100
-"""Longest average run length, in simulated requests: beyond, the tail is nothing but hope."""
+"""Longest average run length as a multiple of the simulated requests; further extrapolation of the
+tail is unreliable."""
 
 TAIL_EXPONENT = 1.08
 """Baseline rows are few and drawn without replacement, so their highest scores have a lighter tail
-than those of fresh traffic: where a tenfold run length was asked for, 1,000 to 10,000, about seven
-times as many requests passed between two false alarms (twelve splits of each of two data sets,
+than those of fresh traffic. For a tenfold run length, 1,000 to 10,000, only about seven times as
+many requests passed between two false alarms (twelve splits of each of two data sets,
 docs/detection.md). Run lengths are therefore raised to this power, in units of `TAIL_UNIT`."""
 
 TAIL_UNIT = 1_000.0
 
 LEAST_RUN_LENGTH = 256
-"""Shortest average run length that a ring of blocks can keep."""
+"""Shortest average run length that a ring of blocks can maintain."""
 
 Progress = Callable[[int, int], None]
-"""Called with steps done and steps in all."""
+"""Called with the number of steps done and the total."""
 
 
 def lengthened(average_run_length: float) -> float:
-    """Run length of simulated streams at which fresh traffic has the one that is asked for."""
+    """Run length of simulated streams that gives fresh traffic the requested one."""
     tens = max(1.0, average_run_length / TAIL_UNIT)
     return float(average_run_length * tens ** (TAIL_EXPONENT - 1.0))
 
@@ -67,32 +67,32 @@ def window_blocks(longest: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RunLengths:
-    """How high the score of clean traffic climbs while L requests pass.
+    """How high the score of clean traffic climbs within L requests.
 
     Parameters
     ----------
     maxima : float64 [runs]
-        Largest score of each simulated run, ascending.
+        Highest score of each simulated run, ascending.
     requests : int
-        Requests L of a run in which all windows are full.
+        Requests L of a run during which all windows are full.
     """
 
     maxima: Float64
     requests: int
 
     TAIL = 0.2
-    """Share of the runs that the exponential tail is fitted to."""
+    """Share of the runs to which the exponential tail is fitted."""
 
     @property
     def longest(self) -> float:
-        """Longest average run length that can be promised."""
+        """Longest average run length that the simulation supports."""
         return float(MOST_EXTRAPOLATED * self.requests * len(self.maxima))
 
     def threshold(self, average_run_length: float) -> float:
         """Score b with ``P(max over L requests < b) = exp(-L / lengthened(average_run_length))``.
 
-        Inside the simulated range this is the empirical quantile; beyond it the tail is
-        continued as an exponential, which the score (a logarithm of a probability) has.
+        Inside the simulated range this is the empirical quantile. Beyond it, an exponential
+        continues the tail, as befits a score that is the logarithm of a probability.
         """
         if not LEAST_RUN_LENGTH <= average_run_length < np.inf:
             raise BaselineError(
@@ -102,10 +102,10 @@ class RunLengths:
             )
         if average_run_length > self.longest:
             raise BaselineError(
-                f"an average run length of {average_run_length:,.0f} requests a lane cannot be "
-                f"promised: {self.requests * len(self.maxima):,} were simulated, which says "
-                f"something of up to {self.longest:,.0f}; fit with more simulated_requests "
-                "(--simulated-requests), or ask for less"
+                f"an average run length of {average_run_length:,.0f} requests per lane cannot be "
+                f"promised: {self.requests * len(self.maxima):,} simulated requests support up to "
+                f"{self.longest:,.0f}; fit with more simulated_requests (--simulated-requests), or "
+                "choose a shorter run length"
             )
         exceedance = self._exceedance(average_run_length)
         if exceedance >= self.TAIL:
@@ -118,11 +118,11 @@ class RunLengths:
         return float(-np.expm1(-self.requests / lengthened(average_run_length)))
 
     def interval(self, average_run_length: float) -> tuple[float, float]:
-        """Roughly 95 % interval of the run length that the threshold really has.
+        """Approximate 95 % interval of the actual run length at the threshold.
 
         Inside the simulated range: two standard errors of the share of runs beyond the threshold.
-        In the tail: two of the fitted mean excess (an exponential's is one over the root of the
-        runs it is fitted to) moved through the extrapolation.
+        In the tail: two standard errors of the fitted mean excess (for an exponential, one over
+        the root of the number of runs), propagated through the extrapolation.
         """
         exceedance = self._exceedance(average_run_length)
         if exceedance >= self.TAIL:
@@ -145,7 +145,7 @@ class RunLengths:
         )
 
     def tail(self) -> tuple[float, float]:
-        """Where the tail starts, and the mean excess of the maxima beyond."""
+        """Start of the tail, and the mean excess of the maxima beyond it."""
         start = float(np.quantile(self.maxima, 1.0 - self.TAIL))
         return start, float((self.maxima[self.maxima > start] - start).mean())
 
@@ -160,8 +160,8 @@ class Calibration:
         Scores of single clean windows by number of rows, ascending.
     run_lengths : RunLengths
     reference_scores : dict of int to float64 [len(REFERENCE_SHARES), windows]
-        Scores of windows of so many rows with a share of the reference shift: residuals keep
-        their direction, and get the length that one clean request in a hundred exceeds.
+        Scores of windows by number of rows, with a share of the reference shift: residuals keep
+        their direction and get the length that one clean request in a hundred exceeds.
     """
 
     window_scores: dict[int, Float64]
@@ -169,19 +169,19 @@ class Calibration:
     reference_scores: dict[int, Float64]
 
     def power(self, rows: int, threshold: float) -> Float64:
-        """Share of windows of so many rows that reach a score, by `REFERENCE_SHARES`."""
+        """Share of windows of `rows` rows that reach the threshold, by `REFERENCE_SHARES`."""
         reached: Float64 = np.mean(self.reference_scores[rows] >= threshold, axis=1)
         return reached
 
     def smallest_share(self, rows: int, threshold: float, power: float = 0.9) -> float | None:
-        """Smallest of the `REFERENCE_SHARES` that so many windows see; None where none is."""
+        """Smallest of the `REFERENCE_SHARES` detected with this power; None if there is none."""
         seen = np.flatnonzero(self.power(rows, threshold) >= power)
         return REFERENCE_SHARES[int(seen[0])] if len(seen) else None
 
     def p_value(self, rows: int, score: float) -> float:
-        """``(1 + #{null >= score}) / (1 + B)`` for a window of so many rows: never zero.
+        """``(1 + #{null >= score}) / (1 + B)`` for a window of `rows` rows; never zero.
 
-        Between two sizes that were simulated it is interpolated in the logarithm of the rows.
+        Between two simulated sizes it is interpolated in the logarithm of the rows.
         """
         sizes = sorted(self.window_scores)
         p_values = [self._p_value_of(size, score) for size in sizes]
@@ -200,17 +200,17 @@ def calibrate(
     rng: np.random.Generator,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Simulate clean streams from baseline rows, each left out, and collect their scores.
+    """Simulate clean streams of left-out baseline rows, and collect their scores.
 
     Parameters
     ----------
     views
-        The deciding views; they meet the same rows in the same order, so that no independence
-        between them is assumed.
+        The deciding views. They see the same rows in the same order, so no independence between
+        them is assumed.
     longest : int
         Rows of the longest window; at most half of the baseline rows.
     simulated_requests : int
-        Length of all simulated streams together.
+        Total length of all simulated streams.
     """
     simulations = [Simulation(rows, null) for rows, null in views]
     baseline_rows = len(views[0][0].psi)
@@ -232,7 +232,7 @@ def calibrate(
             for n, found in scores.items():
                 cells = n // CELL_ROWS
                 found.append(np.max([s.single_scores(cells) for s in simulations], axis=0))
-        # a change of class mix is benign: the promise has to hold in the least favourable one
+        # a change of the class mix is benign: the run length must hold for the least favourable mix
         draw(shifted_order(groups, length, rng))
         maxima[run] = max(s.highest_score(sizes) for s in simulations)
         if progress is not None:

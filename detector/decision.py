@@ -1,4 +1,4 @@
-"""Every decision is a pure function of a sketch and a baseline."""
+"""Decisions: pure functions of a sketch and a baseline."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from latentwatch.detector.view import View
 Pattern = Literal["adversarial", "drift"]
 
 LEAST_ROWS = 8
-"""Fewer requests than this make no window."""
+"""Fewest requests of a window."""
 
 ESTIMATE_ERROR = 1e-6
-"""What the scores of many windows, worked out at once, differ from those of each at most."""
+"""Largest difference between a score computed for many windows at once and for one alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViewStatistics:
-    """What one view says of a window.
+    """Statistics of a window in one view.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class ViewStatistics:
     E : float
         Mean squared Mahalanobis distance of the requests in the whitened space.
     z_mean_shift, z_distance, z_rank : float
-        The two, and the rank statistic, in standard deviations of clean traffic.
+        T, E and the rank statistic in standard deviations of clean traffic.
     score : float
         ``-log10`` of the tail probability of the largest of them.
     """
@@ -51,20 +51,20 @@ class ViewStatistics:
 
 
 class Decision:
-    """Whether the requests of one sketch look like the baseline's.
+    """Whether the requests of one sketch match the baseline.
 
-    All but `sketch` and `threshold` is worked out when it is asked for: most windows of a stream
-    are far below the threshold, and nobody asks.
+    Everything but the threshold is computed on first access: most windows of a stream are far below
+    the threshold, and nothing more of them is ever needed.
 
     Parameters
     ----------
     parts : sequence of Sketch
-        The window that is judged, in parts that add up.
+        The window to judge, in parts that add up.
     baseline : BaselineParts
     threshold : float or None
-        Score at which a monitor alarms; None for a one-off question.
+        Score at which a monitor alarms; None for a one-off test.
     estimate : float, optional
-        The score up to its last bits, if it is known.
+        The score up to rounding, if it is known already.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class Decision:
 
     @cached_property
     def views(self) -> Mapping[str, ViewStatistics]:
-        """Statistics by view: the deepest layer and the agreement decide, the others explain.
+        """Statistics by view; the deciding views come first.
 
-        None where the window hardly holds anything but repeats.
+        Empty if hardly anything but repeats is left of the window.
         """
         if self.sketch.judged < LEAST_ROWS:
             return {}
@@ -101,12 +101,12 @@ class Decision:
 
     @cached_property
     def score(self) -> float:
-        """Highest score of the deciding views."""
+        """Highest score among the deciding views."""
         views = self.views
         return max(views[view.name].score for view in self._baseline.deciding) if views else 0.0
 
     def reaches(self, score: float) -> bool:
-        """Whether the score is at least so high; quickly where it is much lower."""
+        """Whether the score is at least this high; cheap when it is much lower."""
         if self._estimate is not None and self._estimate < score - ESTIMATE_ERROR:
             return False
         return self.score >= score
@@ -118,7 +118,7 @@ class Decision:
 
     @cached_property
     def p_value(self) -> float:
-        """Of the score, for a single window of that size; never 0."""
+        """P-value of the score for a single window of this size; never 0."""
         if not self.views:
             return 1.0
         return self._baseline.calibration.p_value(self.sketch.judged, self.score)
@@ -132,12 +132,12 @@ class Decision:
 
     @cached_property
     def pattern(self) -> Pattern:
-        """What kind of shift it is, should it be one: attacks leave early layers alone."""
+        """The likelier kind of shift, given that there is one; see `name_pattern`."""
         return name_pattern(self._baseline, self.views) if self.views else "adversarial"
 
 
 def decide(sketch: Sketch, baseline: BaselineParts, *, threshold: float | None = None) -> Decision:
-    """Judge the requests of a sketch; `SketchError` on fewer than ``LEAST_ROWS`` distinct ones."""
+    """Judge the requests of a sketch; `SketchError` for fewer than ``LEAST_ROWS`` distinct ones."""
     shape = (baseline.groups, baseline.width, len(baseline.views))
     if sketch.judged < LEAST_ROWS or sketch.shape != shape:
         raise SketchError(
@@ -148,7 +148,7 @@ def decide(sketch: Sketch, baseline: BaselineParts, *, threshold: float | None =
 
 
 def view_statistics(sketch: Sketch, index: int, view: View) -> ViewStatistics:
-    """Statistics of the view at `index` of a sketch."""
+    """Statistics of a sketch in the view at `index`."""
     n = sketch.judged
     residual_sum = sketch.sums[view.slice]
     length = int(sketch.lengths[index])
@@ -166,7 +166,7 @@ def view_statistics(sketch: Sketch, index: int, view: View) -> ViewStatistics:
 
 
 def squared_norm(values: Int64) -> int:
-    """Exact ``sum values**2``, whatever the size of the numbers."""
+    """Exact ``sum values**2`` for numbers of any size."""
     largest = int(np.abs(values).max(initial=0))
     if largest * largest * len(values) < 2**62:
         return int(values @ values)
@@ -178,13 +178,13 @@ def window_scores(
 ) -> Float64:
     """Scores [K] of K rolling windows at once in one view: the monitor's hot path.
 
-    Windows of fewer than ``LEAST_ROWS`` distinct requests have none: minus infinity.
+    Windows of fewer than ``LEAST_ROWS`` distinct requests score minus infinity.
 
     Parameters
     ----------
     group_counts : int64 [K, G]
     sums : int64 [K, r]
-        Small enough that their squares sum to less than 2**63, as windows of 512 rows are.
+        Small enough that their squares sum to less than 2**63, as in windows of 512 rows.
     lengths : int64 [K]
     histograms : int64 [K, len(TAIL_EDGES)]
     """

@@ -1,4 +1,4 @@
-"""What differs between two baselines: settings, data, thresholds, and how far the means moved."""
+"""Comparison of two baselines: settings, data, thresholds, and how far the means moved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUN_LENGTHS = (10_000, 100_000, 1_000_000, 10_000_000)
 """Average run lengths, in requests, at which thresholds are compared."""
 
 CHANCE = 2.0
-"""Means of fresh rows of the same kind differ by about one unit of chance; this many is more."""
+"""Units of chance above which means have moved; fresh rows of the same kind differ by about one."""
 
 Verdict = Literal["the same", "similar data", "other data", "other model", "not comparable"]
 
@@ -30,13 +30,13 @@ class LayerDifference:
     shift : float
         Root mean square of how far the column means moved, in the first's standard deviations.
     chance : float
-        What the shift would be about if both were fitted on fresh rows of the same kind.
+        Approximate shift if both were fitted on fresh rows of the same kind.
     largest_shift : float
-        Of one column, with its sign.
+        Largest shift of a column, with its sign.
     column : int
-        Which one, counted within the layer.
+        Index of that column within the layer.
     spread_ratio : float
-        Median over columns of the second's standard deviation over the first's.
+        Median over columns of the ratio of standard deviations, second to first.
     centre_shift : float
         Root mean square of how far the class means moved, in the same units as `shift`.
     farthest_class : int
@@ -60,12 +60,12 @@ class LayerDifference:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Two baselines side by side.
+    """Comparison of two baselines.
 
     Parameters
     ----------
     facts : dict of str to (first, second)
-        Settings and sizes, as numbers and texts.
+        Settings and sizes, as numbers or texts.
     thresholds : dict of int to (first, second)
         Scores by average run length; None where a baseline cannot promise it.
     shares : dict of int to (first, second)
@@ -85,7 +85,7 @@ class Difference:
     meaning: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; keys are texts."""
+        """Plain values for JSON; keys are strings."""
         return {
             "verdict": self.verdict,
             "meaning": self.meaning,
@@ -154,7 +154,7 @@ def _layers(first: Baseline, second: Baseline) -> list[LayerDifference]:
 
 
 def _common(first: Baseline, second: Baseline, name: str) -> tuple[Int64, Int64, Int64]:
-    """Columns of a layer that both use: counted within it, and their places in each."""
+    """Columns of a layer that both use: indices within it, and positions in each baseline."""
     starts = [sum(b.layout.widths[: b.layout.names.index(name)]) for b in (first, second)]
     one, two = (
         b.layout.columns(name) - start for b, start in zip((first, second), starts, strict=True)
@@ -200,7 +200,7 @@ def _verdict(
     if first.sha256 == second.sha256:
         return "the same", "the same: every setting and every number agrees"
     if first.layout.names != second.layout.names or first.layout.widths != second.layout.widths:
-        return "not comparable", "not comparable: other layers, or layers of other widths"
+        return "not comparable", "not comparable: the layers or their widths differ"
     moved = [layer for layer in layers if layer.moved]
     farthest = max(layers, key=lambda layer: layer.shift / layer.chance)
     figures = (

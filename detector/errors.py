@@ -1,32 +1,32 @@
 """The exceptions of the detector; each message says what to do.
 
 DetectorError (ValueError)
-├── BaselineError              a baseline cannot be fitted, or not be read
+├── BaselineError              a baseline cannot be fitted or read
 │   ├── TooFewRowsError        fewer rows than the longest window or a class needs
 │   ├── ConstantFeaturesError  features that never vary
-│   └── ArtefactError          a file that is no baseline, or is damaged
+│   └── ArtefactError          a file that is damaged or not a baseline
 ├── ActivationsError           rows that do not fit the baseline
 │   ├── NotFiniteError         NaN or infinity
 │   ├── DimensionError         another width, layer or number of rows
-│   └── UnseenClassError       a predicted class that the baseline does not know
-└── SketchError                sketches of different baselines, or damaged bytes
+│   └── UnseenClassError       a predicted class without baseline rows
+└── SketchError                sketches of different baselines, damaged bytes
 """
 
 
 class DetectorError(ValueError):
-    """Base of all errors that `detector` raises on purpose."""
+    """Base class of all errors that the detector raises deliberately."""
 
 
 class BaselineError(DetectorError):
-    """A baseline cannot be fitted from these rows, or not be read from this file."""
+    """A baseline cannot be fitted on these rows, or read from this file."""
 
 
 class TooFewRowsError(BaselineError):
-    """The rows do not carry the promise: too few for a class or for the longest window."""
+    """Too few rows for a class or for the longest window."""
 
 
 class ConstantFeaturesError(BaselineError):
-    """Some features never vary in the baseline, so that they cannot be standardised."""
+    """Some features never vary in the baseline, so they cannot be standardised."""
 
 
 class ArtefactError(BaselineError):
@@ -46,8 +46,8 @@ class DimensionError(ActivationsError):
 
 
 class UnseenClassError(ActivationsError):
-    """A predicted class that the baseline has no rows of."""
+    """A predicted class of which the baseline has no rows."""
 
 
 class SketchError(DetectorError):
-    """Sketches that cannot be added, or bytes that are no sketch."""
+    """Sketches that cannot be added, or bytes that are not a sketch."""

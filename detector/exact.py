@@ -1,5 +1,7 @@
-"""Exact MMD with the full kernel, and a permutation test: the oracle of the tests, and the tool
-for small offline questions. Quadratic in the rows; use `Baseline.test` for streams.
+"""Exact MMD with the full kernel, and a permutation test.
+
+It is the reference in the tests, and handy for small offline questions. The cost is quadratic in
+the rows; use `Baseline.test` or `Monitor` for anything large.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from latentwatch.detector.features import Float64
 
 def gaussian_kernel(x: ArrayLike, y: ArrayLike, bandwidths: ArrayLike) -> Float64:
     """Mean of Gaussian kernels ``exp(-d^2 / (2 b^2))`` [n, m] between rows [n, d] and [m, d]."""
-    from scipy.spatial.distance import cdist  # here, for no worker needs it
+    from scipy.spatial.distance import cdist  # imported here because no worker needs it
 
     squared = cdist(np.asarray(x, np.float64), np.asarray(y, np.float64), "sqeuclidean")
     kernels = [np.exp(-squared / (2.0 * b * b)) for b in np.atleast_1d(np.asarray(bandwidths))]

@@ -1,8 +1,8 @@
 """The feature map of a view: standardise, random Fourier features, centre by class, whiten, bound.
 
-A request's activations become a residual vector ``psi`` whose sum over a window is all that the
-tests need. The map is frozen with the baseline, and ``psi`` is rounded to a fixed grid, so that
-sums are integers and additions exact in any order.
+It maps a request's activations to a residual vector ``psi``; the tests only need sums of them. The
+map is frozen with the baseline, and ``psi`` is rounded to a fixed grid, so that sums are integers
+and exact in any order.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from scipy.linalg import solve_triangular
 from latentwatch.detector.errors import ConstantFeaturesError
 
 BLOCK_ROWS = 32
-"""Rows between two decisions of a monitor."""
+"""Rows per block: a monitor decides after each block."""
 
 CHUNK_ROWS = 128
-"""Rows that are featurised together: a matrix product gives other last bits for another shape, and
-for another place in it. Fewer rows would take longer each, for the product prepares the matrix anew
-every time; more would be too many where traffic is thin."""
+"""Rows featurised together. The last bits of a matrix product depend on its shape and on the row's
+position, so the shape is fixed. Fewer rows would cost more per row, because every product prepares
+the matrix again; more rows would waste work on thin traffic."""
 
 TRIANGLE_BLOCKS = 8
-"""Blocks of columns that a triangular matrix is applied in, each as high as it is not zero."""
+"""Blocks of columns of a triangular product; each skips the rows that are zero."""
 
 GRID = 256
 """Steps of ``psi`` per unit; a unit is about one standard deviation of clean traffic."""
 
 CLIP = 8.0
-"""Standard deviations at which a standardised feature is cut, which bounds its influence."""
+"""Standard deviations at which a standardised feature is clipped, to bound its influence."""
 
 BANDWIDTHS = (2.0, 4.0, 8.0)
 """Gaussian bandwidths in units of the median distance (the median heuristic)."""
@@ -64,13 +64,13 @@ class FeatureMap:
     whitening : float32 [D, D]
         Upper triangular, ``W W' = (C + eps lambda_max)^(-1)`` of the pooled within-class
         covariance C: the spectral regularisation of the MMD (Hagrass, Sriperumbudur and Li 2024).
-        A triangle takes half of the work of other roots, which differ from it by a rotation.
+        A triangle takes half the work of other roots, which differ from it only by a rotation.
     centres : float32 [G, D]
-        Class means of the Fourier features. They are subtracted before the whitening: after it,
-        large numbers would cancel.
+        Class means of the Fourier features, subtracted before the whitening: afterwards large
+        numbers would cancel.
     radius : float
-        Length to which a residual is shortened. Without it a single outlier of the baseline
-        decides the variance of both statistics.
+        Length to which a residual is shortened. Without it a single outlier of the baseline would
+        dominate the variance of both statistics.
     """
 
     columns: Int64
@@ -88,12 +88,12 @@ class FeatureMap:
         return int(self.whitening.shape[1])
 
     def with_radius(self, radius: float) -> FeatureMap:
-        """Return the same map with another bound on the length of the residuals."""
+        """The same map with another bound on the length of the residuals."""
         return replace(self, radius=radius)
 
     def fourier(self, rows: Float32) -> Float32:
         """Random Fourier features [n, D] of raw rows [n, all columns]; each has length one."""
-        # finite rows may overflow here; the clip takes infinities in
+        # finite rows may overflow here; the clip bounds infinities as well
         with np.errstate(over="ignore"):
             standard = np.clip((picked(rows, self.columns) - self.mean) * self.scale, -CLIP, CLIP)
         standard *= self.weight
@@ -111,7 +111,7 @@ class FeatureMap:
         Parameters
         ----------
         rows : float32 [CHUNK_ROWS, all columns]
-            Raw activations; any row that is not used may hold anything finite.
+            Raw activations; unused rows may hold any finite values.
         groups : int64 [CHUNK_ROWS]
             Class group of each row.
 
@@ -138,7 +138,7 @@ def residuals_of_rows(
 ) -> tuple[Int16, Float32]:
     """Residuals int16 [n, r] and squared distances float32 [n] of rows, chunk by chunk.
 
-    `place` is where the first row stands in its chunk.
+    `place` is the position of the first row in its chunk.
     """
     psi = np.empty((len(rows), feature_map.rank), dtype=np.int16)
     squared_distance = np.empty(len(rows), dtype=np.float32)
@@ -151,14 +151,14 @@ def residuals_of_rows(
 
 
 def chunks(count: int, place: int) -> list[tuple[slice, slice]]:
-    """Rows of each chunk, and the places that they have in it."""
+    """Rows of each chunk, and their positions within it."""
     starts = range(-place, count, CHUNK_ROWS)
     parts = [(max(0, start), min(count, start + CHUNK_ROWS), start) for start in starts]
     return [(slice(a, b), slice(a - start, b - start)) for a, b, start in parts if a < b]
 
 
 def placed(values: NDArray[Any], place: int) -> NDArray[Any]:
-    """Values [n, ...] in their place of a whole chunk, the rest zero."""
+    """Values [n, ...] at their position in a whole chunk, zeros elsewhere."""
     if len(values) == CHUNK_ROWS:
         return values
     whole = np.zeros((CHUNK_ROWS, *values.shape[1:]), dtype=values.dtype)
@@ -167,13 +167,13 @@ def placed(values: NDArray[Any], place: int) -> NDArray[Any]:
 
 
 def picked(rows: Float32, columns: Int64) -> Float32:
-    """Some columns of rows, ascending; those beside one another are not copied."""
+    """Some columns of rows, ascending; a view without a copy where they are contiguous."""
     first, last = int(columns[0]), int(columns[-1])
     return rows[:, first : last + 1] if last - first + 1 == len(columns) else rows[:, columns]
 
 
 def times_triangle(values: Float32, triangle: Float32) -> Float32:
-    """Product [n, k] of values [n, k] and an upper triangle [k, k], without most of its zeros."""
+    """Product [n, k] of values [n, k] and an upper triangle [k, k], skipping most zeros."""
     found = np.empty_like(values)
     rank = triangle.shape[1]
     width = -(-rank // TRIANGLE_BLOCKS)
@@ -184,7 +184,7 @@ def times_triangle(values: Float32, triangle: Float32) -> Float32:
 
 
 def median_distance(rows: Float32, rng: np.random.Generator, pairs: int = 4000) -> float:
-    """Median distance of random pairs of rows [n, d]: the scale of the kernels."""
+    """Median distance of random pairs of rows [n, d], which sets the scale of the kernels."""
     first, second = rng.integers(0, len(rows), (2, pairs))
     differ = first != second
     return float(np.median(np.linalg.norm(rows[first[differ]] - rows[second[differ]], axis=1)))
@@ -204,9 +204,9 @@ def fit_feature_map(
     Parameters
     ----------
     rows : float32 [N, all columns]
-        Raw activations that the map may be fitted on.
+        Raw activations to fit on.
     groups : int64 [N]
-        Class group of each row, 0 to ``group_count - 1``; every group has rows.
+        Class group of each row, 0 to ``group_count - 1``; no group is empty.
     columns, weight : [d]
         See `FeatureMap`.
     random_features : int
@@ -216,12 +216,12 @@ def fit_feature_map(
     -------
     FeatureMap
     in_sample : float32 [N, r]
-        Residuals of the very rows that the map was fitted on: they look too typical.
+        Residuals of the rows that the map was fitted on, which look too typical.
 
     Raises
     ------
     ConstantFeaturesError
-        More than half of all pairs of rows are the same, so that kernels have no scale.
+        More than half of all pairs of rows are equal, so the kernels have no scale.
     """
     chosen = rows[:, columns].astype(np.float64)
     mean, spread = chosen.mean(axis=0), chosen.std(axis=0)

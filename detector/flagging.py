@@ -1,4 +1,4 @@
-"""Which requests, and how many: false discovery rate, contamination, shares in an alarm."""
+"""Flagging: which requests are suspicious, how many are, and their shares in an alarm."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from latentwatch.detector.sketch import TAIL_EDGES, Sketch
 from latentwatch.detector.suspects import SUSPECT_LEVEL, Suspect
 
 STOREY_LEVEL = 0.5
-"""Attacks hardly ever have p-values above this level."""
+"""Level above which attacks hardly ever have p-values."""
 
 CONFIDENCE = float(ndtri(0.95))
-"""Standard errors of one-sided bounds: they hold with a probability of 95 %."""
+"""Standard errors of a one-sided 95 % bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Flagged:
     Parameters
     ----------
     level : float
-        Requests with a p-value of at most this are flagged; 0 when nobody is.
+        Requests with a p-value of at most this are flagged; 0 if none is.
     count : int
-        How many they are, exactly.
+        Exact number of flagged requests.
     requests : tuple of Suspect
-        Who they are; fewer than `count` only beyond the sketch's limit.
+        The flagged requests; fewer than `count` only beyond the sketch's limit.
     """
 
     level: float
@@ -43,11 +43,11 @@ def flag(sketch: Sketch, false_discovery_rate: float, baseline_rows: int) -> Fla
 
     The step-up procedure of Benjamini and Hochberg (1995) with the share of clean requests
     estimated (Storey 2002), on the levels of the histogram: the largest level t with
-    ``n pi0 t' <= rate * #{p <= t}``, up to the level that sketches keep ids of. On a clean hour it
-    flags nearly nobody.
+    ``n pi0 t' <= rate * #{p <= t}``, up to the level below which sketches keep ids.
+    In a clean hour it flags almost nothing.
 
-    p-values are ranks among `baseline_rows`, so their levels are right on average over baselines;
-    for the one at hand, the share of clean requests below t is Beta distributed with standard
+    p-values are ranks among `baseline_rows`, so their levels are right on average over baselines.
+    For the one at hand, the share of clean requests below t is Beta distributed with standard
     deviation ``sqrt(t (1 - t) / baseline_rows)``. The procedure counts with t', its upper 95 %
     confidence bound (Bates et al. 2023, section 3: calibration-conditional p-values).
     """
@@ -89,7 +89,7 @@ def contamination(sketch: Sketch, baseline_rows: int, view: int = 0) -> Contamin
     """Estimate the contaminated share from the p-values above one half (Storey 2002).
 
     Clean requests have uniform p-values, so the share above `STOREY_LEVEL` falls by the
-    contaminated share. Attacks that look typical are not counted: it is an underestimate.
+    contaminated share. Attacks that look typical are not counted, so it is an underestimate.
     The bound allows for the finite number of baseline rows.
     """
     if not sketch.judged or not len(sketch.lengths):

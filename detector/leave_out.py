@@ -1,8 +1,8 @@
-"""What the map says of its own baseline rows, had it been fitted without them.
+"""Leave-one-out residuals: baseline rows as a feature map fitted without them would see them.
 
-The rows that fitted the class means and the whitening look too typical to the map: thresholds set
-on them would alarm all the time. Setting rows apart for calibration cures that and wastes them;
-here every row is left out of the fit in turn, which needs no second fit. With the within-class
+The rows on which class means and whitening were fitted look too typical to the map, and thresholds
+set on them would alarm all the time. Setting rows aside for calibration would avoid that and waste
+them. Here every row is left out of the fit in turn, without a second fit. With the within-class
 scatter ``W`` of N rows in G groups, ``v = N - G`` and ``M = W / v + kappa I``, leaving out row i of
 a group of ``n_c`` takes ``a x_i x_i'`` from W and turns its residual into ``a x_i``, with
 ``a = n_c / (n_c - 1)``. By the formula of Sherman and Morrison (1950), with ``h = x' M^-1 x``:
@@ -10,7 +10,7 @@ a group of ``n_c`` takes ``a x_i x_i'`` from W and turns its residual into ``a x
     squared distance of i without i     a^2 (v - 1)/v h_i / (1 - a h_i / v)
     <psi_i, psi_j> without i and j      a_i a_j (v - 2)/v k_ij / ((1 - a_i h_i/v) (1 - a_j h_j/v))
 
-The second neglects terms of the order ``k_ij^2 / v^2`` beside one.
+The second neglects terms of the order ``k_ij^2 / v^2`` against one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from latentwatch.detector.features import Float32, Int64
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Baseline rows as fresh rows would look to the map.
+    """Baseline rows as the map would see them if they were fresh.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class LeftOut:
 
 
 def leave_out(in_sample: Float32, groups: Int64, radius_quantile: float) -> LeftOut:
-    """Correct in-sample residuals [N, r] exactly for having been fitted on.
+    """Correct residuals [N, r] exactly for the fact that the map was fitted on these rows.
 
     `radius_quantile` is the share of rows that keep their full length.
     """

@@ -1,11 +1,11 @@
-"""Watch a stream of requests of one lane: rolling windows over a ring of blocks.
+"""The monitor of one lane: rolling windows over a ring of blocks.
 
-The monitor is pure: it knows no clock and no topic. The same rows in the same order give the same
-decisions, however they are cut into batches, and across `state_bytes` and `restore`.
+It is pure and knows neither clock nor topic. The same rows in the same order give the same
+decisions, however they are split into batches, and across `state_bytes` and `restore`.
 
-A request whose activations are, to the bit, those of one of the last requests is a retry or a
-duplicate: it is counted, and not judged again. Repeats make sums vary more than independent
-requests do, and would let anybody dilute an attack with copies of one benign input.
+A request whose activations equal those of a recent request bit for bit is a retry or a duplicate:
+it is counted but not judged again. Repeats make sums vary more than independent requests do, and
+would allow anyone to dilute an attack with copies of one benign input.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from latentwatch.detector.calibration import window_blocks
 from latentwatch.detector.decision import Decision, window_scores
 from latentwatch.detector.errors import DimensionError, SketchError
 from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS, Float32, Float64, Int64
-from latentwatch.detector.repeats import UInt64, repeated, row_digests
+from latentwatch.detector.featuriser import NUMPY, Featuriser
+from latentwatch.detector.rows import UInt64, repeated, row_digests
 from latentwatch.detector.sketch import Features, Requests, Sketch
 
 _MAGIC = b"LWM2"
 
 DECIDED_TOGETHER = 64
-"""Blocks whose windows are judged in one go; more would only take memory."""
+"""Blocks whose windows are scored in one go; more would only take memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Featurised rows of one block, who they are, and their summary."""
+    """One block: its featurised rows, their request ids and their sketch."""
 
     features: Features
     requests: Requests
@@ -46,17 +47,19 @@ class Block:
 
 
 class Monitor:
-    """Sequential test of one lane (a model version on one partition).
+    """Sequential test of one lane: a model version on one partition.
 
     Parameters
     ----------
     baseline : Baseline
     average_run_length : float
-        Benign requests between two false alarms, on average over the whole system.
+        Benign requests between two false alarms of the whole system, on average.
     lanes : int
         Lanes that share that budget.
     partition : int
-        Kafka partition of the lane; it only labels the requests.
+        Kafka partition of the lane, used only to label the requests.
+    featuriser : Featuriser
+        What executes the feature maps; numpy by default.
 
     Examples
     --------
@@ -82,8 +85,9 @@ class Monitor:
         average_run_length: float,
         lanes: int = 1,
         partition: int = 0,
+        featuriser: Featuriser = NUMPY,
     ) -> None:
-        self.baseline = baseline
+        self.baseline, self.featuriser = baseline, featuriser
         self.partition = partition
         self.threshold = baseline.threshold(average_run_length, lanes)
         self._windows = window_blocks(baseline.longest_window)
@@ -91,7 +95,7 @@ class Monitor:
         self._rows: Float32 = np.empty((0, sum(baseline.layout.widths)), dtype=np.float32)
         self._predicted: Int64 = np.empty(0, dtype=np.int64)
         self._requests = Requests.anonymous(0)
-        # digests of the newest rows, as many as the longest window has
+        # digests of the newest rows, one longest window of them
         self._digests: UInt64 = np.empty(0, dtype=np.uint64)
         # of the rows of the unfinished block
         self._repeats: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
@@ -99,12 +103,12 @@ class Monitor:
 
     @property
     def rows_seen(self) -> int:
-        """Requests so far."""
+        """Requests seen so far."""
         return self._seen
 
     @property
     def unfinished(self) -> int:
-        """Requests of the unfinished block."""
+        """Requests in the unfinished block."""
         return len(self._rows)
 
     @property
@@ -122,25 +126,25 @@ class Monitor:
         offsets: ArrayLike | None = None,
         input_refs: Sequence[str | None] | None = None,
     ) -> list[Decision]:
-        """Take requests in; return one decision for every block of 32 that they complete.
+        """Take in requests; return one decision per completed block of 32.
 
         Parameters
         ----------
         activations : mapping of layer name to array [B, d]
         predicted : int array [B]
         request_ids : B strings, optional
-            By default the running number.
+            By default running numbers.
         event_time_ns : int array [B], optional
             Nanoseconds since 1970, UTC; by default 0.
         offsets : int array [B], optional
-            Offset of the message that brought the row; by default the running number.
+            Offset of the message with the row; by default running numbers.
         input_refs : B strings or None, optional
             Links to the stored inputs.
 
         Raises
         ------
         ActivationsError
-            Rows that do not fit the baseline. The monitor is left as it was.
+            The rows do not fit the baseline. The monitor is unchanged.
         """
         rows, classes = self.baseline.rows(activations, predicted)
         running = np.arange(self._seen, self._seen + len(rows), dtype=np.int64)
@@ -165,7 +169,7 @@ class Monitor:
     def push(
         self, rows: Float32, predicted: Int64, requests: Requests
     ) -> list[tuple[Block, Decision]]:
-        """Take checked raw rows in (see `Baseline.rows`); return completed blocks, decided."""
+        """Take in checked raw rows (see `Baseline.rows`); return decided blocks."""
         shapes = {
             (len(rows),),
             (len(requests.request_ids),),
@@ -177,7 +181,7 @@ class Monitor:
             raise DimensionError(
                 "request_ids, event_time_ns, offsets and input_refs need one entry per row"
             )
-        # everything that may raise comes first: a monitor changes wholly or not at all
+        # everything that may raise comes first: a monitor changes completely or not at all
         all_rows = np.concatenate([self._rows, rows])
         all_predicted = np.concatenate([self._predicted, predicted])
         all_requests = Requests.join([self._requests, requests])
@@ -212,7 +216,9 @@ class Monitor:
         """Whole blocks of rows, of which the first is the lane's row number `first`."""
         if not len(rows):
             return []
-        features = self.baseline.features(rows, predicted, first % CHUNK_ROWS).repeating(repeats)
+        features = self.baseline.features(
+            rows, predicted, first % CHUNK_ROWS, self.featuriser
+        ).repeating(repeats)
         known = requests.take(slice(0, len(rows)))
         sketches = Sketch.of_blocks(features, known, self.baseline.groups, BLOCK_ROWS)
         places = [slice(at, at + BLOCK_ROWS) for at in range(0, len(rows), BLOCK_ROWS)]
@@ -226,13 +232,13 @@ class Monitor:
         if not len(self._rows):
             return None
         place = (self._seen - len(self._rows)) % CHUNK_ROWS
-        features = self.baseline.features(self._rows, self._predicted, place)
+        features = self.baseline.features(self._rows, self._predicted, place, self.featuriser)
         features = features.repeating(self._repeats)
         sketch = self.baseline.sketch(features, self._requests)
         return Block(features, self._requests, sketch)
 
     def _decide(self, blocks: list[Block]) -> list[tuple[Block, Decision]]:
-        """Judge the windows that end with each of some blocks; the highest score decides."""
+        """Decide each new block by the highest score among the windows that end with it."""
         ring = [*self._ring, *(block.sketch for block in blocks)]
         self._ring.extend(block.sketch for block in blocks)
         known = len(ring) - len(blocks)
@@ -248,7 +254,7 @@ class Monitor:
         return decided
 
     def _places(self, known: int, count: int) -> tuple[Int64, Int64]:
-        """Where the windows of each new block end, and how many blocks each has, in pairs."""
+        """End and number of blocks of each window that ends with a new block."""
         pairs = [
             (end, size)
             for end in range(known + 1, count + 1)
@@ -259,7 +265,7 @@ class Monitor:
         return ends, sizes
 
     def _scores(self, ring: list[Sketch], ends: Int64, sizes: Int64) -> Float64:
-        """Scores of windows of so many blocks of the ring that end before the places `ends`."""
+        """Scores of the windows of `sizes` blocks that end before the positions `ends`."""
 
         def windows(parts: list[Any]) -> NDArray[np.int64]:
             total = np.cumsum(np.stack([np.zeros_like(parts[0]), *parts]), axis=0)
@@ -282,7 +288,7 @@ class Monitor:
         return np.asarray(np.max(scores, axis=0), dtype=np.float64)
 
     def state_bytes(self) -> bytes:
-        """Everything needed to go on elsewhere with the same decisions; compressed."""
+        """The complete state, compressed; a restored monitor makes the same decisions."""
         half = self._rows.astype(np.float16) if _exact_in_half(self._rows) else self._rows
         sketches = [sketch.to_bytes() for sketch in self._ring]
         digests = self._digests.astype("<u8").tobytes()
@@ -314,28 +320,30 @@ class Monitor:
         *,
         average_run_length: float,
         lanes: int = 1,
+        featuriser: Featuriser = NUMPY,
     ) -> Monitor:
-        """Inverse of `state_bytes`; `SketchError` on damage or on another baseline's state."""
+        """Inverse of `state_bytes`; `SketchError` for damaged bytes or another baseline's state."""
         with _reading(data):
             header, body = cls._open(data)
             owner = str(header["baseline"])
             if owner != baseline.sha256:
                 raise SketchError(
                     f"the state belongs to baseline {owner[:12]}, not "
-                    f"{baseline.sha256[:12]}; start the lane anew with the new baseline"
+                    f"{baseline.sha256[:12]}; restart the lane with the new baseline"
                 )
             monitor = cls(
                 baseline,
                 average_run_length=average_run_length,
                 lanes=lanes,
                 partition=header["partition"],
+                featuriser=featuriser,
             )
             monitor._load(header, body)
         return monitor
 
     @staticmethod
     def unfinished_requests(data: bytes) -> Requests:
-        """Who the rows of the unfinished block are, in a state of whatever baseline."""
+        """Requests of the unfinished block in a state; its baseline is not needed."""
         with _reading(data):
             return Monitor._requests_of(Monitor._open(data)[0])
 
@@ -375,14 +383,14 @@ class Monitor:
 
 @contextmanager
 def _reading(data: bytes) -> Iterator[None]:
-    """Turn whatever damaged bytes bring about into the one documented error."""
+    """Turn any error that damaged bytes cause into the documented one."""
     try:
         yield
     except SketchError:
         raise
     except (ValueError, LookupError, TypeError, struct.error, zlib.error) as error:
         raise SketchError(
-            f"these {len(data)} bytes are no monitor state ({error}); start the lane anew"
+            f"these {len(data)} bytes are not a monitor state ({error}); restart the lane"
         ) from error
 
 

@@ -1,18 +1,18 @@
-"""What the statistics of clean traffic look like: the null model of each view.
+"""The null model of a view: the distribution of the statistics on clean traffic.
 
-Two statistics of one sketch, and a third of its histogram of typicality p-values:
+Two statistics of a sketch, and a third from its histogram of typicality p-values:
 
     T = (||S||^2 - q) / (n (n - 1))   unbiased squared MMD in the whitened space (Gretton et al.
                                       2012, lemma 6): has the mean embedding moved?
     E = q / n                         mean squared Mahalanobis distance: are single requests off
                                       the data's manifold?
-    R                                 how many p-values are small, at the best of several levels
+    R                                 excess of small p-values, at the best of several levels
                                       (after the higher criticism of Donoho and Jin 2004)
 
 Each is turned into a z-score: centred and scaled by moments of the baseline rows, each left out of
 the feature map in turn (`latentwatch.detector.leave_out`), and bent to a normal distribution by the
-Wilson-Hilferty cube root with the statistic's own skewness. The z-scores need not be exact; the
-thresholds are calibrated by simulation (`detector.calibration`), the moments only make them
+Wilson-Hilferty cube root with the statistic's own skewness. The z-scores need not be exact, because
+thresholds are calibrated by simulation (`detector.calibration`); the moments only make statistics
 comparable.
 """
 
@@ -31,28 +31,28 @@ from latentwatch.detector.sketch import TAIL_EDGES
 STATISTICS = ("T", "E", "R")
 
 LEAST_EXPECTED = 1.5
-"""A level of the rank statistic is used when it expects that many p-values below it."""
+"""Fewest expected p-values below a level for the rank statistic to use it."""
 
 PAIRED_ROWS = 4000
-"""Rows that the variance of T is estimated from; every pair of them counts."""
+"""Rows from which the variance of T is estimated, using every pair."""
 
 TRIPLED_ROWS = 1600
-"""The same for its skewness, which takes the cube of their number in time."""
+"""The same for the skewness, whose cost grows with the cube of the rows."""
 
 PAIR_FACTORS = 8
-"""Rank of the table of ``E k^2`` by pairs of classes: it must not cost their number squared."""
+"""Rank of the table of ``E k^2`` by pairs of classes, so that it need not be stored in full."""
 
 FACTOR_STEPS = 20
 """Steps of the iteration that finds the factors."""
 
 PRIOR_PAIRS = 500
-"""Pairs of rows that the mean over all classes is worth beside a class's own pairs."""
+"""Weight of the mean over all classes, in pairs of rows, against a class's own pairs."""
 
 PRIOR_ROWS = 50
-"""The same, in rows, for the variance of a class's squared distances."""
+"""The same in rows, for the variance of a class's squared distances."""
 
 PRIOR_EXPECTED = 5.0
-"""The same for the share of a class's p-values below a level, in expected p-values."""
+"""The same in expected p-values, for the share of a class's p-values below a level."""
 
 _LOG10 = np.log(10.0)
 
@@ -61,9 +61,9 @@ _LOG10 = np.log(10.0)
 class Typicality:
     """Ranks the squared distance of a request among the baseline rows (a conformal p-value).
 
-    The logarithm of the squared distance is standardised within the class group, and ranked among
-    the baseline rows of all groups: finer than a rank within one class, which could never be
-    smaller than one over its rows.
+    The logarithm of the squared distance is standardised within the class group, then ranked among
+    the baseline rows of all groups. This is finer than a rank within one class, which could never
+    be smaller than one over its rows.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Typicality:
         return np.asarray(np.exp(self.centre + self.spread * standard))
 
     def tail_probabilities(self) -> Float64:
-        """Probability of each ``TAIL_EDGES`` level on clean traffic; p-values are multiples."""
+        """Probability of a (discrete) p-value up to each of ``TAIL_EDGES`` on clean traffic."""
         rows = len(self.reference)
         levels: Float64 = np.floor(TAIL_EDGES * (rows + 1) + 1e-9) / (rows + 1)
         return levels
@@ -123,9 +123,9 @@ class NullModel:
         Baseline rows of each class group.
     pair_factors, pair_own : float64 [G, f] and [G]
         ``E k^2`` of ``k = <psi, psi'>`` of rows of classes a and b is ``<pair_factors[a],
-        pair_factors[b]>``, and ``pair_own[a]`` more where both are of class a.
+        pair_factors[b]>``, plus ``pair_own[a]`` if both are of class a.
     pair_third, triangle : float64 [G + 1]
-        ``E k^3`` and ``E k12 k23 k31`` of rows of one class each, and last those of other rows.
+        ``E k^3`` and ``E k12 k23 k31`` within each class; the last entry is for all other rows.
     distance_mean, distance_variance, distance_third : float64 [G]
         Mean, variance and third central moment of ``||psi||^2`` by class group.
     tails : float64 [G, len(TAIL_EDGES)]
@@ -146,7 +146,7 @@ class NullModel:
 
     @classmethod
     def fit(cls, rows: LeftOut) -> NullModel:
-        """Fit on baseline rows as fresh rows would look."""
+        """Fit on left-out baseline rows."""
         counts = np.bincount(rows.groups).astype(np.int64)
         distance_mean = np.bincount(rows.groups, rows.lengths) / counts
         deviation = rows.lengths - distance_mean[rows.groups]
@@ -168,7 +168,7 @@ class NullModel:
         )
 
     def bias(self, shares: Float64) -> Float64:
-        """Expected T of clean traffic of class shares [..., G]: the class means are estimates."""
+        """Expected T of clean traffic with class shares [..., G]; class means are estimates."""
         expected: Float64 = (shares**2 * (self.distance_mean / self.counts)).sum(axis=-1)
         return expected
 
@@ -189,7 +189,7 @@ class NullModel:
             Cumulated histogram: requests with a p-value of at most each edge.
         """
         shares = group_counts / rows[..., None]
-        # one over the baseline rows that this mix of classes compares with
+        # one over the number of baseline rows behind this mix of classes
         finite = (shares**2 / self.counts).sum(axis=-1)
         spread = _weighted(shares, self.distance_variance)
         variance = spread / rows
@@ -209,7 +209,7 @@ class NullModel:
         """Variance [...] of ``(n - 1) T`` of n clean requests with class shares [..., G]."""
         mean = _weighted(shares, self.pair_factors.T)
         pairs = (mean**2).sum(axis=-1) + _weighted(shares**2, self.pair_own)
-        # a request makes no pair with itself
+        # a request does not pair with itself
         itself = _weighted(shares, (self.pair_factors**2).sum(axis=1) + self.pair_own)
         variance: Float64 = 2.0 * (rows * pairs - itself) / (rows - 1.0)
         return variance
@@ -239,7 +239,7 @@ class NullModel:
 def _weighted(shares: Float64, values: Float64) -> Float64:
     """``sum_g shares[..., g] values[k, g]`` [..., k], or [...] for values [g].
 
-    Not a matrix product: that gives other last bits for another number of windows.
+    Not a matrix product, whose last bits depend on the number of windows.
     """
     if values.ndim == 1:
         return np.asarray((shares * values).sum(axis=-1))
@@ -247,24 +247,24 @@ def _weighted(shares: Float64, values: Float64) -> Float64:
 
 
 def _spread(rows: LeftOut, most: int) -> Int64:
-    """At most so many row numbers, spread evenly."""
+    """At most `most` row numbers, spread evenly."""
     return np.linspace(0, len(rows.psi) - 1, min(len(rows.psi), most)).astype(np.int64)
 
 
 def _with_rest(shares: Float64) -> Float64:
-    """Shares [..., G] of pairs or triples that are of one class, and the rest last."""
+    """Shares [..., G] of pairs or triples within one class, with the rest appended."""
     return np.concatenate([shares, 1.0 - shares.sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def _shrunk_means(values: Float64, groups: Int64, counts: Int64) -> Float64:
-    """Mean [G] of each class's values [N]; of few rows, close to the mean of all."""
+    """Mean [G] of each class's values [N], shrunk to the overall mean for classes with few rows."""
     total = np.bincount(groups, values) + PRIOR_ROWS * values.mean()
     means: Float64 = total / (counts + PRIOR_ROWS)
     return means
 
 
 def _third_moments(rows: LeftOut, group_count: int) -> tuple[Float64, Float64]:
-    """``E k^3`` and ``E k12 k23 k31`` within each class, and last those of all other rows."""
+    """``E k^3`` and ``E k12 k23 k31`` within each class, and those of all other rows last."""
     spread = _spread(rows, TRIPLED_ROWS)
     own, own_of_spread = (
         np.array(
@@ -275,7 +275,7 @@ def _third_moments(rows: LeftOut, group_count: int) -> tuple[Float64, Float64]:
         )
         for chosen in (np.arange(len(rows.psi)), spread)
     )
-    # of classes with few rows the mean of all classes is known better
+    # for classes with few rows the mean of all classes is the better estimate
     mean = own.sum(axis=0) / np.maximum(own.sum(axis=0)[[1, 1, 3, 3]], 1.0)
     prior = np.array([PRIOR_PAIRS] * 2 + [PRIOR_PAIRS * PRIOR_ROWS] * 2)
     own += prior * mean
@@ -287,7 +287,7 @@ def _third_moments(rows: LeftOut, group_count: int) -> tuple[Float64, Float64]:
 
 
 def _cubes(psi: NDArray[np.float32]) -> Float64:
-    """Sum of ``k^3`` and number of pairs, sum of ``k12 k23 k31`` and number of triples."""
+    """Sum of ``k^3``, number of pairs, sum of ``k12 k23 k31`` and number of triples."""
     gram = (psi @ psi.T).astype(np.float64)
     np.fill_diagonal(gram, 0.0)
     n = float(len(psi))
@@ -303,7 +303,7 @@ def _members(groups: Int64, group_count: int) -> list[Int64]:
 def _class_pairs(
     psi: NDArray[np.float32], groups: Int64, group_count: int
 ) -> tuple[Float64, Float64]:
-    """``E k^2`` of pairs of rows by their class groups: factors [G, f], and the rest [G]."""
+    """``E k^2`` of pairs of rows by class group: factors [G, f], and the remainder [G]."""
     squares = psi @ psi.T
     np.square(squares, out=squares)
     np.fill_diagonal(squares, 0.0)
@@ -313,7 +313,7 @@ def _class_pairs(
     pairs = np.outer(counts, counts) - np.diag(counts)
     same = np.eye(group_count, dtype=bool)
     for kind in (same, ~same):
-        # of classes with few rows the mean of all others is known better
+        # for classes with few rows the mean of all others is the better estimate
         mean = sums[kind].sum() / max(pairs[kind].sum(), 1.0)
         sums[kind] += PRIOR_PAIRS * mean
     table = sums / (pairs + PRIOR_PAIRS)
@@ -323,8 +323,8 @@ def _class_pairs(
 def _factored(table: Float64) -> tuple[Float64, Float64]:
     """Factors F [G, f] and own [G] with ``F F' + diag(own)`` close to a symmetric table [G, G].
 
-    Iterated principal factors (Harman 1976, chapter 8): the diagonal, which is several times as
-    large as the rest, must not decide the factors, or all pairs of classes are off.
+    Iterated principal factors (Harman 1976, chapter 8): the diagonal is several times as large as
+    the rest and must not dominate the factors, or all pairs of classes would be wrong.
     """
     rest = (table.sum(axis=1) - np.diag(table)) / max(len(table) - 1, 1)
     common = table + np.diag(rest - np.diag(table))
@@ -333,19 +333,19 @@ def _factored(table: Float64) -> tuple[Float64, Float64]:
         kept = np.argsort(eigenvalues)[::-1][:PAIR_FACTORS]
         factors = vectors[:, kept] * np.sqrt(np.maximum(eigenvalues[kept], 0.0))
         np.fill_diagonal(common, (factors**2).sum(axis=1))
-    # a product's last bits depend on the layout in memory, and a loaded artefact is contiguous
+    # the last bits of a product depend on the memory layout, and a loaded artefact is contiguous
     return np.ascontiguousarray(factors), np.diag(table) - (factors**2).sum(axis=1)
 
 
 def _class_tails(typicality: Typicality, rows: LeftOut, counts: Int64) -> Float64:
     """Share [G, len(TAIL_EDGES)] of each class's p-values at most each edge.
 
-    Standardised squared distances are ranked among all classes: a class where their distribution
-    has another shape has other shares. Far out, where a class has few rows, they are those of all
-    classes.
+    Standardised squared distances are ranked among all classes, so the shares differ for a class
+    whose distribution has another shape. Far out, where a class has few rows, the shares of all
+    classes are used.
     """
     rank = typicality.rank(rows.squared_distance, rows.groups)
-    # a row's rank among the others: it counts itself, a new request's p-value adds one
+    # the rank among the others: a row counts itself, where the p-value of a request adds one
     below = (rank / len(rank))[:, None] <= TAIL_EDGES
     member = np.eye(len(counts))[rows.groups]
     level = typicality.tail_probabilities()
@@ -364,9 +364,9 @@ def cube_root_normal(z: Float64, skewness: Float64 | float) -> Float64:
 def surprise(z: Float64) -> Float64:
     """Score of z-scores [..., 3]: ``-log10`` of the tail probability of the largest.
 
-    T and R are one-sided, E is two-sided: squared distances that are too small are as odd as those
-    that are too large.
-    A score of 6 says one in a million, before the maximum over windows is accounted for.
+    T and R are one-sided, E is two-sided: squared distances that are too small are as unusual as
+    those that are too large. A score of 6 means one in a million, before the maximum over windows
+    is taken into account.
     """
     largest = np.maximum.reduce([z[..., 0], np.abs(z[..., 1]), z[..., 2]])
     score: Float64 = -log_ndtr(-largest) / _LOG10
@@ -374,5 +374,5 @@ def surprise(z: Float64) -> Float64:
 
 
 def in_units(value: float | Int64) -> Float64:
-    """Squared grid steps in squared units of psi."""
+    """Convert squared grid steps to squared units of psi."""
     return np.asarray(value, dtype=np.float64) / GRID**2

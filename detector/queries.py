@@ -1,12 +1,12 @@
-"""How near are a client's queries to one another? A p-value for each, by class and exactly.
+"""Query distances: an exact p-value, by class, for how near a client's queries are to one another.
 
-Who copies a model asks it about inputs that he makes from one another, by small steps or by mixing;
-the queries of honest clients are as far from each other as any inputs of their classes. A query is
-compared with reference rows of its predicted class: how many of them are as near to what the
-client asked before as the query is? Given its class and what was asked before, an honest query is
-exchangeable with the reference rows, so the rank is uniform, whatever mix of classes the client
-asks for (conformal prediction; Vovk, Gammerman and Shafer 2005). Distances between successive
-queries of a class are the idea of PRADA (Juuti et al. 2019).
+Model extraction derives its inputs from one another, by small steps or by mixing. The queries of
+honest clients are as far apart as any inputs of their classes. A query is compared with reference
+rows of its predicted class: how many of them are as near to the client's earlier queries as this
+one? Given its class and the earlier queries, an honest query is exchangeable with the reference
+rows, so the rank is uniform for any mix of classes (conformal prediction; Vovk, Gammerman and
+Shafer 2005). The use of distances between successive queries of a class follows PRADA (Juuti et
+al. 2019).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from latentwatch.detector.features import (
 )
 
 DIRECTIONS = 16
-"""Dimensions that distances are taken in; 32 found nothing that 16 did not."""
+"""Dimensions in which distances are measured; 32 found nothing that 16 did not."""
 
 REFERENCE_ROWS = 64
-"""Reference rows of each class at most; twice as many make alarms two queries earlier."""
+"""Most reference rows per class; twice as many raise alarms only two queries earlier."""
 
 STEPS = 32
 """Grid steps of a coordinate per standard deviation."""
@@ -48,16 +48,16 @@ TOGETHER = 256
 
 @dataclass(frozen=True, eq=False)
 class QueryReference:
-    """Rows of each class in few dimensions, on a grid of integers; a part of a baseline.
+    """Reference rows of each class in few dimensions, on an integer grid; part of a baseline.
 
     Parameters
     ----------
     columns : int64 [d]
-        Columns of the baseline's raw rows that distances are taken in: those of one layer.
+        Columns of the baseline's raw rows in which distances are measured: those of one layer.
     mean, scale : float32 [d]
-        A column is standardised as ``(x - mean) * scale`` and cut at ``CLIP``.
+        A column is standardised as ``(x - mean) * scale`` and clipped at ``CLIP``.
     projection : float32 [d, k]
-        Principal directions within the classes, of variance one.
+        Principal within-class directions, scaled to variance one.
     rows : int16 [G, J, k]
         Reference rows of each group.
     """
@@ -78,9 +78,9 @@ class QueryReference:
         groups : int64 [N]
             Class group of each row.
         columns : int64 [d]
-            Columns of one layer that vary; the deepest one by preference.
+            Varying columns of one layer, preferably the deepest.
         seed : int
-            Which rows of a class become reference rows follows from it.
+            Determines which rows of a class become reference rows.
         """
         exact = rows[:, columns].astype(np.float64)
         mean, scale = exact.mean(axis=0), 1.0 / exact.std(axis=0)
@@ -107,8 +107,8 @@ class QueryReference:
     def points(self, rows: Float32, place: int = 0) -> Float32:
         """Coordinates float32 [n, k] of raw rows [n, all columns], integers.
 
-        `place` is where the first row stands in its chunk: elsewhere a coordinate that lies
-        halfway between two integers may be rounded to the other one.
+        `place` is the position of the first row in its chunk. At another position a coordinate
+        halfway between two integers may be rounded the other way.
         """
         found = np.empty((len(rows), self.dimensions), dtype=np.float32)
         for chunk, own in chunks(len(rows), place):
@@ -121,21 +121,21 @@ class QueryReference:
         return on_grid
 
     def ranks(self, points: Float32, groups: Int64, earlier: Float32, which: Int64) -> Int64:
-        """How near each query is to earlier ones, among the reference rows of its class.
+        """Rank of each query's distance to earlier ones among the reference rows of its class.
 
         Parameters
         ----------
         points : float32 [n, k]
         groups : int64 [n]
         earlier : float32 [E, k]
-            Queries that came before.
+            Earlier queries.
         which : int64 [n, m]
-            Those that count for each query, by number; -1 for none. Each query has one at least.
+            Indices of the earlier queries that count for each query, at least one; -1 for none.
 
         Returns
         -------
         int64 [n]
-            1 for a query that is nearer than every reference row, J + 1 for one that is farther.
+            1 if the query is nearer than every reference row, J + 1 if it is farther than all.
         """
         parts = [slice(at, at + TOGETHER) for at in range(0, len(points), TOGETHER)]
         found = [self._ranks(points[p], groups[p], earlier, which[p]) for p in parts]
@@ -146,7 +146,7 @@ class QueryReference:
         memory, reference = earlier[which], self.rows[groups].astype(np.float32)
         own = ((memory - points[:, None]) ** 2).sum(axis=2)
         own[missing] = np.inf
-        # all of these are integers below 2**24, so that no order of summation changes them
+        # all of these are integers below 2**24, so the order of summation does not matter
         others = -2.0 * reference @ memory.transpose(0, 2, 1)
         others += (reference**2).sum(axis=2)[:, :, None]
         others += (memory**2).sum(axis=2)[:, None]
@@ -156,10 +156,10 @@ class QueryReference:
         return ranks
 
     def wagers(self) -> Float64:
-        """Factor float64 [J + 1] by which evidence grows at each rank; of mean one.
+        """Factor float64 [J + 1] by which evidence grows at each rank; the mean is one.
 
         The mixture of all power bets, ``(1 - p + p ln p) / (p (ln p)^2)`` (Vovk and Wang 2021,
-        section 2), on the J + 1 values that p can have.
+        section 2), on the J + 1 possible values of p.
         """
         values = np.arange(1, self.rows.shape[1] + 2) / (self.rows.shape[1] + 1)
         p, logarithm = values[:-1], np.log(values[:-1])
@@ -169,7 +169,7 @@ class QueryReference:
 
 
 def _chosen(groups: Int64, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Row numbers [G, J] of the reference rows: as many for each group."""
+    """Row numbers [G, J] of the reference rows, the same number for each group."""
     count = min(REFERENCE_ROWS, int(np.bincount(groups).min()))
     order = rng.permutation(len(groups))
     return np.stack(

@@ -1,9 +1,10 @@
-"""Raw rows: which layers and columns, what is checked, and how many rows are enough."""
+"""Raw rows: layers and columns, checks, exact repeats, and how many rows a baseline needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,11 +18,13 @@ from latentwatch.detector.errors import (
 )
 from latentwatch.detector.features import BLOCK_ROWS, Float32, Int64
 
+UInt64 = NDArray[np.uint64]
+
 CLASS_ROWS = 20
-"""Fewest baseline rows of a class that its mean can be estimated from."""
+"""Fewest baseline rows from which the mean of a class can be estimated."""
 
 HALF_EXPONENT = 0x7C00
-"""Bits of a half-precision number that are all set in infinity and NaN alone."""
+"""Exponent bits of a half-precision number; all are set only in infinity and NaN."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,7 @@ class Layout:
     Parameters
     ----------
     names : tuple of str
-        Layers in the order of depth.
+        Layers in order of depth.
     widths : tuple of int
         Width of each.
     kept : int64 [columns]
@@ -46,9 +49,9 @@ class Layout:
     def learn(
         cls, activations: Mapping[str, ArrayLike], predicted: ArrayLike, drop_constant: bool
     ) -> tuple[Layout, Float32, Int64]:
-        """Layout, rows float32 [N, columns] and classes int64 [N] of the baseline's rows."""
+        """Layout, rows float32 [N, columns] and classes int64 [N] of a baseline."""
         if not activations:
-            raise DimensionError("no layer was given; capture at least one, better three")
+            raise DimensionError("no layer was given; capture at least one, preferably three")
         names = tuple(activations)
         shapes = [np.shape(activations[name]) for name in names]
         for name, shape in zip(names, shapes, strict=True):
@@ -72,7 +75,7 @@ class Layout:
         return layout, rows, classes
 
     def describe_constant(self, varies: NDArray[np.bool_]) -> str:
-        """Say which features never vary, and what to do."""
+        """Error text that lists the features that never vary."""
         found = []
         by_layer = np.split(varies, np.cumsum(self.widths)[:-1])
         for name, columns in zip(self.names, by_layer, strict=True):
@@ -130,7 +133,7 @@ def gather(
         if block.shape != (len(labels), width):
             raise DimensionError(
                 f"layer {name!r} has shape {block.shape}; the baseline and the predictions "
-                f"ask for {(len(labels), width)}"
+                f"need {(len(labels), width)}"
             )
         place = rows[:, start : start + width]
         if block.dtype == np.float16:
@@ -147,15 +150,15 @@ def gather(
 def _widen(halves: NDArray[np.float16], place: Float32) -> None:
     """Write halves into float32, exactly; several times faster than a cast.
 
-    Sign, exponent and fraction are moved to their places, and a multiplication mends the
-    exponent's bias, of subnormal halves as well. Infinity and NaN stay what is not finite.
+    Sign, exponent and fraction are moved to their places, and a multiplication corrects the
+    exponent's bias, for subnormal halves as well. Infinity and NaN stay not finite.
     """
     packed = halves.view(np.int16)
     if len(halves) and (packed & HALF_EXPONENT).max() == HALF_EXPONENT:
         place[:] = halves
         return
     bits = place.view(np.int32)
-    # the sign is extended, so that it fills the bits up to the exponent as well
+    # the shift extends the sign, which also fills the bits up to the exponent
     np.left_shift(packed, 13, out=bits, dtype=np.int32, casting="unsafe")
     bits &= np.int32(~0x70000000)
     place *= np.float32(2.0**112)
@@ -185,7 +188,7 @@ def _check_classes(labels: NDArray[np.integer], classes: int | None) -> None:
 
 
 def class_groups(predicted: Int64, classes: int | None, *, pool: bool) -> Int64:
-    """Group of each class [C]: its own, or a common one for classes of too few rows."""
+    """Group of each class [C]: its own, or a common one for classes with too few rows."""
     counts = np.bincount(predicted, minlength=classes or 0)
     if classes is not None and len(counts) > classes:
         raise UnseenClassError(
@@ -215,7 +218,7 @@ def feature_count(rows: int, longest_window: int, wanted: int | None) -> int:
     """Fourier features of the deciding view, after checking that the rows suffice."""
     if longest_window < BLOCK_ROWS or longest_window & (longest_window - 1):
         raise TooFewRowsError(
-            f"longest_window must be a power of two from {BLOCK_ROWS} on, not {longest_window}"
+            f"longest_window must be a power of two of at least {BLOCK_ROWS}, not {longest_window}"
         )
     if rows < 2 * longest_window:
         raise TooFewRowsError(
@@ -230,3 +233,31 @@ def feature_count(rows: int, longest_window: int, wanted: int | None) -> int:
             f"not {wanted}"
         )
     return wanted
+
+
+def row_digests(rows: Float32, predicted: Int64) -> UInt64:
+    """Digest uint64 [n] of each raw row [n, d] and its class: a multilinear hash of its bits.
+
+    Two different rows share a digest with a probability of about 2^-32 (Lemire and Kaser 2014), so
+    about one request in a billion is mistaken for a repeat.
+    """
+    keys = _keys(rows.shape[1] + 1)
+    bits = np.ascontiguousarray(rows).view(np.uint32)
+    digests: UInt64 = bits @ keys[1:] + predicted.astype(np.uint64) * keys[0]
+    return digests
+
+
+@lru_cache(maxsize=64)
+def _keys(count: int) -> UInt64:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 2**63, count, dtype=np.uint64)
+
+
+def repeated(digests: UInt64, within: int) -> NDArray[np.bool_]:
+    """Whether each digest [n] occurs among the `within` digests before it."""
+    order = np.argsort(digests, kind="stable")
+    places = order.astype(np.int64)
+    same = digests[order[1:]] == digests[order[:-1]]
+    found = np.zeros(len(digests), dtype=np.bool_)
+    found[places[1:][same & (np.diff(places) <= within)]] = True
+    return found

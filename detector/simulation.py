@@ -1,14 +1,14 @@
-"""Clean streams out of baseline rows, for `latentwatch.detector.calibration`.
+"""Simulated clean streams of baseline rows, for `latentwatch.detector.calibration`.
 
-Streams are permutations of the baseline rows, each seen by a map fitted without it; they are
-drawn without replacement, for duplicates in small windows would ruin the threshold. A window of n
-of N rows drawn so varies less than fresh data, by the factor ``1 - n / N``; the deviations are
-widened to undo that, or the thresholds of long windows would be far too low.
+Streams are permutations of the baseline rows, each featurised by a map fitted without it. Rows are
+drawn without replacement, because duplicates in small windows would ruin the threshold. A window of
+n of N rows drawn this way varies less than fresh data, by the factor ``1 - n / N``. Deviations are
+widened to compensate, or the thresholds of long windows would be far too low.
 
-The streams whose maxima set the threshold have a shifted class mix, for that is benign and must not
-alarm more often: one class after another makes half of the traffic. Class means are known less well
-than the mean of all classes, and the squared distances of one class are less normal than those of
-many.
+The streams whose maxima set the threshold have a shifted class mix: one class after another makes
+up half of the traffic. Such a shift is benign and must not alarm more often. It is the harder case:
+class means are known less well than the mean of all classes, and the squared distances of one class
+are less normal than those of many.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from latentwatch.detector.null import NullModel, surprise
 from latentwatch.detector.sketch import TAIL_EDGES
 
 CELL_ROWS = 8
-"""Rows of the smallest window that a one-off test has a null distribution for."""
+"""Rows of the smallest window with a null distribution for one-off tests."""
 
 WIDEST_SHARE = 0.6
-"""Largest share of their baseline rows that windows may draw: what is left says little of them."""
+"""Largest share of the baseline rows that a window may draw; the rest would say too little."""
 
 OVERLAP = 3
-"""Single windows overlap: long ones are few in a stream, and their quantiles would be uncertain."""
+"""Single windows overlap this often: a stream has few long ones, too few for quantiles."""
 
 REFERENCE_LEVEL = 0.01
 """Requests of the reference shift are as atypical as one clean request in a hundred."""
 
 
 def shifted_order(groups: Int64, length: int, rng: np.random.Generator) -> Int64:
-    """Row numbers [length] of a stream in which one class after another makes half of the traffic.
+    """Row numbers [length] of a stream in which one class after another makes up half the traffic.
 
-    A row that came is kept away as long as enough others are left.
+    A row does not come again as long as enough others are left.
     """
     order = np.empty(0, dtype=np.int64)
     waiting = rng.permutation(len(groups)).astype(np.int64)
     while len(order) < length:
         for group in rng.permutation(groups.max() + 1):
-            # those at the end of the queue came last
+            # the rows at the end of the queue were drawn last
             fresh = waiting[: len(waiting) - min(len(order), len(waiting) // 4)]
             own, other = (fresh[(groups[fresh] == group) == same] for same in (True, False))
             count = min(len(own), len(other)) or max(len(own), len(other))
@@ -58,7 +58,7 @@ def shifted_order(groups: Int64, length: int, rng: np.random.Generator) -> Int64
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Sums over consecutive rows of a stream; the first axis is the place in the stream."""
+    """Sums over consecutive rows of a stream; the first axis is the position in the stream."""
 
     rows: int
     group_counts: Float64
@@ -90,18 +90,18 @@ class Cells:
 
 
 class Simulation:
-    """Clean streams out of baseline rows, corrected for their finite number."""
+    """Simulated clean streams of baseline rows, corrected for their finite number."""
 
     def __init__(self, rows: LeftOut, null: NullModel) -> None:
         self.rows, self.null = rows, null
         self.groups = np.eye(len(null.counts))[rows.groups]
         self.diagonal = np.einsum("ij,ij->i", rows.psi, rows.psi).astype(np.float64)
         rank = null.typicality.rank(rows.squared_distance, rows.groups)
-        # a row's rank among the others: it counts itself, a new request's p-value adds one
+        # the rank among the others: a row counts itself, where the p-value of a request adds one
         self.below = ((rank / len(rank))[:, None] <= TAIL_EDGES).astype(np.float64)
         counts = null.counts.astype(np.float64)
-        # left-out vectors are as long as their inner products with others need, which is longer
-        # than a fresh residual: so much is the expected T of their class means too large
+        # left-out vectors are scaled for their inner products with others, which makes them longer
+        # than fresh residuals; this is the excess in the expected T of their class means
         length = self.groups.T @ self.diagonal / counts
         self.excess = (length - null.distance_mean) / counts
         squared_distance = null.typicality.squared_distance_at(REFERENCE_LEVEL)[rows.groups]
@@ -111,9 +111,9 @@ class Simulation:
     def draw(
         self, order: Int64, signs: Float64, stretched: NDArray[np.bool_] | None = None
     ) -> None:
-        """Lay the rows out as a stream, compared with class centres that are off anew.
+        """Lay the rows out as a stream, with a fresh error of the class centres.
 
-        `stretched` says which places of the stream are of the reference shift.
+        `stretched` marks the positions of the stream that belong to the reference shift.
         """
         # the class centres are estimates: off by the mean of n_c residuals (wild bootstrap)
         weights = (self.groups * signs[:, None] / self.null.counts).astype(np.float32)
@@ -140,25 +140,25 @@ class Simulation:
         )
 
     def single_scores(self, cells: int) -> Float64:
-        """Scores of single windows of so many cells; a third of a window lies between two."""
+        """Scores of single windows of `cells` cells, a third of a window apart."""
         return self.scores(self.cells.windows(cells, max(1, cells // OVERLAP)))
 
     def highest_score(self, sizes: tuple[int, ...]) -> float:
-        """Highest score of all rolling windows, once the longest is full."""
+        """Highest score of all rolling windows once the longest is full."""
         per_block = BLOCK_ROWS // CELL_ROWS
         blocks = self.cells.windows(per_block, per_block)
         skip = sizes[-1]
         return max(float(self.scores(blocks.windows(k, 1, skip - k)).max()) for k in sizes)
 
     def scores(self, windows: Cells) -> Float64:
-        """Scores [places] of windows, with the variance that fresh rows would have had."""
+        """Scores [positions] of windows, with the variance that fresh rows would have."""
         n = windows.rows
-        # of the rows that the window's classes have; n / N where the mix is that of the baseline
+        # share of the rows of the window's classes; n / N if the mix is that of the baseline
         share = (windows.group_counts**2 / self.null.counts).sum(axis=1) / n
-        # the variance of a sum of rows that are drawn without replacement, and centred in sample
+        # variance of a sum of rows drawn without replacement and centred in sample
         shares = windows.group_counts / n
         left = (1.0 - np.minimum(share, WIDEST_SHARE)) * (1.0 + shares @ (1.0 / self.null.counts))
-        # E and R are compared with estimates from these very rows, whose error fresh rows meet too
+        # E and R are compared with estimates from the same rows, whose error affects fresh rows too
         predictive = np.sqrt((1.0 + share) / left)
         mean = (left**-0.5)[:, None] * windows.sums / n
         mean += shares @ self.centre_error

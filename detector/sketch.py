@@ -1,6 +1,6 @@
-"""The Sketch: everything that is kept of a set of requests, whether a block, a window or an hour.
+"""The Sketch: a mergeable summary of a set of requests, whether a block, a window or an hour.
 
-``a + b`` is again a Sketch; addition is exact, associative and commutative, because every part is
+``a + b`` is again a Sketch. Addition is exact, associative and commutative, because every part is
 an integer sum, a minimum, a maximum, or the top of a totally ordered list.
 """
 
@@ -22,24 +22,24 @@ from latentwatch.detector.features import Int16, Int64
 from latentwatch.detector.suspects import SUSPECT_LEVEL, Suspect, bounded, merged
 
 TAIL_EDGES = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0])
-"""Upper edges of the bins that typicality p-values are counted in; finest where attacks live."""
+"""Upper edges of the histogram of typicality p-values; finest where attacks are."""
 
 REPEATED = -1
-"""Group of a row that repeats another: it is one more request, and no news of the traffic."""
+"""Group of a row that repeats another: it counts as a request but carries no information."""
 
 _MAGIC = b"LWS1"
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Who the rows of a block are.
+    """Identity of the rows of a block.
 
     Parameters
     ----------
     request_ids, input_refs : tuple [n]
-        Ids, and links to the stored inputs (or None).
+        Ids, and links to the stored inputs or None.
     event_time_ns, offsets : int64 [n]
-        Event time, and the offset of the message that brought the row.
+        Event time, and the offset of the message with the row.
     partition : int
         Kafka partition of the lane.
     """
@@ -52,7 +52,7 @@ class Requests:
 
     @classmethod
     def anonymous(cls, rows: int) -> Requests:
-        """Rows of an array that came without ids or times."""
+        """Requests for the rows of an array without ids or times."""
         index = np.arange(rows, dtype=np.int64)
         return cls(
             request_ids=tuple(map(str, range(rows))),
@@ -62,7 +62,7 @@ class Requests:
         )
 
     def take(self, rows: slice | Int64) -> Requests:
-        """The same, for some of the rows."""
+        """The same for some of the rows."""
         return Requests(
             request_ids=_chosen(self.request_ids, rows),
             event_time_ns=self.event_time_ns[rows],
@@ -73,7 +73,7 @@ class Requests:
 
     @staticmethod
     def join(parts: Iterable[Requests]) -> Requests:
-        """Rows of several parts of one partition, in order."""
+        """Concatenate parts of one partition, in order."""
         pieces = list(parts)
         return Requests(
             request_ids=tuple(i for p in pieces for i in p.request_ids),
@@ -86,13 +86,13 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the baseline's maps say of n rows, for V views; the first view decides.
+    """Featurised rows: n rows in V views, the deciding views first.
 
     Parameters
     ----------
     predicted, groups : int64 [n]
-        Predicted class, and its group in the baseline; `REPEATED` for a row that is counted and
-        not judged, because it repeats another.
+        Predicted class, and its group in the baseline; `REPEATED` for a row that repeats another,
+        which is counted but not judged.
     psi : int16 [n, R]
         Residuals of all views side by side.
     lengths : int64 [n, V]
@@ -112,7 +112,7 @@ class Features:
         return len(self.predicted)
 
     def take(self, rows: slice | Int64) -> Features:
-        """The same, for some of the rows."""
+        """The same for some of the rows."""
         return Features(
             self.predicted[rows],
             self.groups[rows],
@@ -123,7 +123,7 @@ class Features:
         )
 
     def repeating(self, repeats: NDArray[np.bool_]) -> Features:
-        """The same, with some rows [n] marked as repeats of others."""
+        """The same with some rows [n] marked as repeats."""
         return replace(self, groups=np.where(repeats, REPEATED, self.groups))
 
 
@@ -149,10 +149,10 @@ class Sketch:
     time_range : (int, int) or None
         First and last event time in nanoseconds; None while empty.
     offsets : mapping of partition to (first, last)
-        Where the requests stand in the input topic.
+        Range of the requests in the input topic.
     ranked : tuple of tuple of Suspect
-        Requests with the smallest p-values, in ordered parts that `suspects` merges: sums come
-        often, and their names are asked for seldom.
+        Requests with the smallest p-values, in ordered parts. `suspects` merges them: sums are
+        frequent, and suspects are rarely needed.
     """
 
     rows: int
@@ -177,7 +177,7 @@ class Sketch:
 
     @classmethod
     def of(cls, features: Features, requests: Requests, groups: int) -> Sketch:
-        """Summarise rows; `requests` says who they are."""
+        """Summarise rows; `requests` identifies them."""
         if not len(features):
             return cls.empty(groups, features.psi.shape[1], features.lengths.shape[1])
         return cls.of_blocks(features, requests, groups, len(features))[0]
@@ -186,7 +186,7 @@ class Sketch:
     def of_blocks(
         cls, features: Features, requests: Requests, groups: int, block_rows: int
     ) -> list[Sketch]:
-        """Summarise blocks of so many rows each, all at once."""
+        """Summarise blocks of `block_rows` rows each, all at once."""
         blocks, views = len(features) // block_rows, features.lengths.shape[1]
         number = np.repeat(np.arange(blocks), block_rows)
         judged = features.groups != REPEATED
@@ -206,7 +206,7 @@ class Sketch:
 
     @classmethod
     def counting(cls, requests: Requests) -> Sketch:
-        """Count rows that no baseline can judge: an empty sketch of no views, with rows."""
+        """Count rows without a baseline: a sketch of zero views that only has a number of rows."""
         empty = cls.empty(0, 0, 0)
         return cls(
             len(requests.request_ids),
@@ -246,7 +246,7 @@ class Sketch:
 
     @property
     def judged(self) -> int:
-        """Requests n that the statistics speak of: neither repeats nor without a baseline."""
+        """Requests n behind the statistics: without repeats and rows that had no baseline."""
         return int(self.group_counts.sum())
 
     @property
@@ -278,7 +278,7 @@ class Sketch:
             return cls._parse(data)
         except (ValueError, LookupError, TypeError, struct.error) as error:
             raise SketchError(
-                f"these {len(data)} bytes are no sketch of this version ({error}); "
+                f"these {len(data)} bytes are not a sketch of this version ({error}); "
                 "delete the state that holds them and let the worker rebuild it"
             ) from error
 
@@ -294,7 +294,7 @@ class Sketch:
         ends = np.cumsum([groups, width, views, views * len(TAIL_EDGES)])
         numbers = np.frombuffer(data, dtype="<i8", offset=12 + length).astype(np.int64)
         if len(numbers) != ends[-1]:
-            raise ValueError(f"{len(numbers)} numbers where {ends[-1]} were announced")
+            raise ValueError(f"{len(numbers)} numbers instead of {ends[-1]}")
         counts, sums, lengths, histogram = np.split(numbers, ends[:-1])
         span = header["time_range"]
         return cls(
@@ -334,7 +334,7 @@ def _ends(values: Int64, blocks: int) -> list[tuple[int, int]]:
 
 
 def _counted(indices: Int64, shape: tuple[int, ...]) -> Int64:
-    """How often each place of an array of that shape is named."""
+    """How often each flat index of an array of that shape occurs."""
     found = np.bincount(indices, minlength=math.prod(shape))
     counted: Int64 = found.reshape(shape).astype(np.int64, copy=False)
     return counted
@@ -362,7 +362,7 @@ def _merge_offsets(left: OffsetRanges, right: OffsetRanges) -> OffsetRanges:
 def _ranked_blocks(
     features: Features, requests: Requests, blocks: int
 ) -> list[tuple[tuple[Suspect, ...], ...]]:
-    """The most suspicious judged requests of each block, as a sketch keeps them."""
+    """The most suspicious judged requests of each block, in the form of `Sketch.ranked`."""
     found: list[list[Suspect]] = [[] for _ in range(blocks)]
     block_rows = len(features) // blocks
     small = (features.p_values[:, 0] <= SUSPECT_LEVEL) & (features.groups != REPEATED)

@@ -1,4 +1,4 @@
-"""Which client is copying the model? A sequential test of each client's queries."""
+"""Model extraction: a sequential test of the queries of each client."""
 
 from latentwatch.detector.clients.extraction import Extraction, ExtractionMonitor
 

@@ -1,16 +1,15 @@
-"""Is a client copying the model? Evidence for each client, over all of his queries.
+"""Model extraction: the evidence that a client copies the model, over all its queries.
 
-A client whose queries are nearer to his earlier ones than those of honest clients are (see
-`detector.queries`) gathers evidence. Each query is a fair bet against the hypothesis that he is
-honest; what the bets have won since any moment, added up over all moments, is the statistic of
-Shiryaev and Roberts,
+Evidence grows when the queries of a client are nearer to one another than those of honest clients
+(see `detector.queries`). Each query is a fair bet against the hypothesis that the client is honest.
+The winnings since each moment, summed over all moments, are the statistic of Shiryaev and Roberts:
 
     R <- discount (1 + R) wager.
 
-Under honest clients the sum of all R grows by at most one a query, so the first ``R >= A`` comes
-after A queries on average or later: of all clients together, without a correction for their
-number (an e-detector; Shin, Ramdas and Rinaldo 2023). The same reference rows judge every query, so
-that no bet is quite fair; the discount allows for five per cent.
+For honest clients the sum of all R grows by at most one per query, so the first ``R >= A`` comes
+after A queries on average or later. This holds across all clients, without a correction for their
+number (an e-detector; Shin, Ramdas and Rinaldo 2023). All queries are judged by the same reference
+rows, so the bets are not perfectly fair; the discount allows for five per cent.
 """
 
 from __future__ import annotations
@@ -28,26 +27,26 @@ from numpy.typing import ArrayLike
 from latentwatch.detector.baseline import Baseline
 from latentwatch.detector.errors import BaselineError, DimensionError, SketchError
 from latentwatch.detector.features import CHUNK_ROWS, Float32, Int64
-from latentwatch.detector.repeats import UInt64, row_digests
+from latentwatch.detector.rows import UInt64, row_digests
 
 __all__ = ["SEGMENT_ROWS", "Extraction", "ExtractionMonitor", "segments"]
 
 REMEMBERED = 64
-"""Queries of a client that new ones are compared with."""
+"""Latest queries of a client with which new ones are compared."""
 
 REPEATS_WITHIN = 64
-"""A query that equals one of a client's last so many different ones, to the bit, is a retry."""
+"""A query that equals one of this many latest distinct queries of its client is a retry."""
 
 DISCOUNT = 0.95
 
 SEGMENT_ROWS = 1024
-"""Rows of the stream between two looks at how many clients are kept."""
+"""Rows of the stream between two checks of how many clients are kept."""
 
 _MAGIC = b"LWX2"
 
 
 def segments(seen: int, count: int) -> Iterator[slice]:
-    """Cut `count` rows that follow `seen` ones where segments of the stream end."""
+    """Cut the `count` rows after the first `seen` ones at the ends of segments."""
     first = 0
     while first < count:
         end = min(count, first + SEGMENT_ROWS - (seen + first) % SEGMENT_ROWS)
@@ -56,16 +55,16 @@ def segments(seen: int, count: int) -> Iterator[slice]:
 
 
 class Extraction(NamedTuple):
-    """A query at which the evidence of its client is at the threshold or above.
+    """A query at which the evidence against its client reaches the threshold.
 
     Parameters
     ----------
     row : int
-        Number of the request, in the call that returned this.
+        Index of the request in the call that returned this.
     client : str
     queries : int
-        Queries of the client since the likeliest beginning: where the product of his wagers up to
-        now is largest, as CUSUM has it (Page 1954).
+        Queries of the client since the likeliest beginning, from which the product of wagers is
+        largest, as in CUSUM (Page 1954).
     evidence : float
         R.
     first_offset, first_event_time_ns : int
@@ -82,12 +81,12 @@ class Extraction(NamedTuple):
 
 @dataclass(slots=True)
 class Retries:
-    """Tells which queries of a client equal one of his last to the bit."""
+    """Recognises queries of a client that equal a recent one bit for bit."""
 
     digests: dict[int, None] = field(default_factory=dict)
 
     def has(self, digest: int) -> bool:
-        """Whether a query is a retry; takes note of it if not."""
+        """Whether a query is a retry; remembers it if not."""
         if digest in self.digests:
             return True
         self.digests[digest] = None
@@ -98,20 +97,20 @@ class Retries:
 
 @dataclass(slots=True)
 class _Client:
-    """What is kept of a client."""
+    """State of one client."""
 
     memory: Float32
     retries: Retries = field(default_factory=Retries)
     evidence: float = 0.0
     product: float = 0.0
-    """Of the wagers since the likeliest beginning; a new beginning where it is below one."""
+    """Product of the wagers since the likeliest beginning; below one, a new beginning starts."""
     queries: int = 0
     first_offset: int = 0
     first_event_time_ns: int = 0
     last_row: int = 0
 
     def facts(self) -> list[Any]:
-        """Plain values of all but the arrays."""
+        """Plain values of everything but the arrays."""
         return [
             self.evidence, self.product, self.queries,
             self.first_offset, self.first_event_time_ns, self.last_row,
@@ -119,7 +118,7 @@ class _Client:
 
 
 class Queries(NamedTuple):
-    """Requests with what is needed of them; one entry each."""
+    """The values of requests that the test needs; one entry per request."""
 
     points: Float32
     groups: Int64
@@ -136,11 +135,11 @@ class ExtractionMonitor:
     ----------
     baseline : Baseline
     average_run_length : float
-        Queries of honest clients before a false alarm, on average over all clients.
+        Honest queries per false alarm on average, across all clients.
     lanes : int
-        Streams that share it.
+        Streams that share that budget.
     most_clients : int
-        Clients that are remembered, about; those who asked last stay.
+        Approximate number of clients to remember; the most recent ones stay.
 
     Examples
     --------
@@ -182,16 +181,16 @@ class ExtractionMonitor:
 
     @property
     def rows_seen(self) -> int:
-        """Requests so far, those of nobody known among them."""
+        """Requests so far, including those without a client."""
         return self._seen
 
     @property
     def evidence(self) -> dict[str, float]:
-        """R of each client that is remembered."""
+        """R of each remembered client."""
         return {name: client.evidence for name, client in self._clients.items()}
 
     def acquit(self, client: str) -> None:
-        """Begin anew with a client: what his bets have won so far is forgotten."""
+        """Reset the evidence against a client."""
         if client in self._clients:
             self._clients[client].evidence = self._clients[client].product = 0.0
 
@@ -201,19 +200,19 @@ class ExtractionMonitor:
         predicted: ArrayLike,
         clients: Sequence[str | None],
     ) -> list[Extraction]:
-        """Take requests in; return the queries at which evidence is at the threshold or above.
+        """Take in requests; return the queries at which evidence reaches the threshold.
 
         Parameters
         ----------
         activations : mapping of layer name to array [B, d]
         predicted : int array [B]
         clients : B strings or None
-            Who asked; requests of nobody known are passed over.
+            Client of each request; requests without one are skipped.
 
         Raises
         ------
         ActivationsError
-            Rows that do not fit the baseline. The monitor is left as it was.
+            The rows do not fit the baseline. The monitor is unchanged.
         """
         rows, classes = self.baseline.rows(activations, predicted)
         running = np.arange(self._seen, self._seen + len(rows), dtype=np.int64)
@@ -227,10 +226,10 @@ class ExtractionMonitor:
         offsets: Int64,
         event_time_ns: Int64,
     ) -> list[Extraction]:
-        """Take checked raw rows in (see `Baseline.rows`), in the order of the stream.
+        """Take in checked raw rows (see `Baseline.rows`), in the order of the stream.
 
-        Whatever the batches, the answers are the same; a client is forgotten only where a segment
-        of `SEGMENT_ROWS` rows of the stream ends.
+        The result does not depend on how the stream is split into batches: clients are only
+        forgotten at the end of a segment of `SEGMENT_ROWS` rows.
         """
         if len({len(rows), len(predicted), len(clients), len(offsets), len(event_time_ns)}) != 1:
             raise DimensionError(f"{len(clients)} clients were given for {len(rows)} rows")
@@ -250,7 +249,7 @@ class ExtractionMonitor:
         return sorted(found)
 
     def _parts(self, count: int) -> Iterator[slice]:
-        """Cut where clients are forgotten: always at the same rows of the stream."""
+        """Cut where clients are forgotten, which is at fixed rows of the stream."""
         for part in segments(self._seen, count):
             yield part
             self._seen += part.stop - part.start
@@ -281,7 +280,7 @@ class ExtractionMonitor:
         ]
 
     def _ranks(self, fresh: dict[str, Int64], queries: Queries) -> dict[str, Int64]:
-        """Ranks of the queries of each client, in one product; 0 for his very first one."""
+        """Ranks of the queries of each client, in one product; 0 for its very first query."""
         points, reference = queries.points, self.baseline.queries
         earlier, which, judged = [np.empty_like(points[:0])], [], []
         base, found = 0, {}
@@ -308,18 +307,18 @@ class ExtractionMonitor:
         return found
 
     def _bet(self, name: str, rows: Int64, ranks: Int64, queries: Queries) -> list[Extraction]:
-        """Take bets on those of a client's rows that have a rank."""
+        """Bet on those of a client's rows that have a rank."""
         client, threshold = self._clients[name], self.threshold
         judged = ranks > 0
         wagers = self._wagers[ranks[judged] - 1]
         alarms = []
-        # one by one: sums of logarithms would have other last bits for other batches
+        # one by one: the last bits of sums of logarithms would depend on the batches
         for row, wager in zip(rows[judged].tolist(), wagers.tolist(), strict=True):
             if client.product < 1.0:
                 client.product, client.queries = 1.0, 0
                 client.first_offset = int(queries.offsets[row])
                 client.first_event_time_ns = int(queries.event_time_ns[row])
-            # what is above the threshold says nothing more, and would take long to be lost again
+            # evidence above the threshold adds nothing, and would take long to fall again
             client.product = min(client.product, threshold) * wager
             client.evidence = (1.0 + min(client.evidence, threshold)) * wager
             client.queries += 1
@@ -329,7 +328,7 @@ class ExtractionMonitor:
         return alarms
 
     def state_bytes(self) -> bytes:
-        """Everything needed to go on elsewhere with the same alarms; compressed."""
+        """The complete state, compressed; a monitor that loads it raises the same alarms."""
         header = orjson.dumps(
             {
                 "baseline": self.baseline.sha256,
@@ -352,7 +351,7 @@ class ExtractionMonitor:
         return _MAGIC + zlib.compress(body, level=1)
 
     def load_state(self, data: bytes) -> None:
-        """Take over what `state_bytes` gave, of a monitor with the same baseline.
+        """Load what `state_bytes` of a monitor with the same baseline returned.
 
         Raises
         ------
@@ -372,7 +371,8 @@ class ExtractionMonitor:
             seen = int(header["seen"])
         except (ValueError, LookupError, TypeError, zlib.error, struct.error) as error:
             raise SketchError(
-                f"these {len(data)} bytes are no state of an extraction monitor: {error}"
+                f"these {len(data)} bytes are not a state of an extraction monitor ({error}); "
+                "start without it"
             ) from error
         self._clients, self._seen = clients, seen
 
@@ -386,7 +386,7 @@ class ExtractionMonitor:
 
 
 class _Reader:
-    """Arrays one after another."""
+    """Reads arrays that follow one another."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0

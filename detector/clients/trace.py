@@ -1,4 +1,4 @@
-"""The evidence against one client, query by query, for people who look into an alert."""
+"""Traces: the evidence against one client query by query, for investigating an alert."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from latentwatch.detector.baseline import Baseline
 from latentwatch.detector.clients.extraction import DISCOUNT, REMEMBERED, Retries
 from latentwatch.detector.features import Float32, Float64, Int64
-from latentwatch.detector.repeats import row_digests
+from latentwatch.detector.rows import row_digests
 
 __all__ = ["Trace", "trace"]
 
 
 class Trace(NamedTuple):
-    """What `ExtractionMonitor` thinks of each query.
+    """How `ExtractionMonitor` judges each query.
 
     Parameters
     ----------
     p_values : float64 [n]
-        How near a query is to the client's earlier ones, among the reference rows of its class:
-        small where it is nearer. NaN for his first query and for retries, which are not judged.
+        Rank of the query's distance to the client's earlier queries among the reference rows of its
+        class; small means near. NaN for the first query and for retries, which are not judged.
     evidence : float64 [n]
         R after the query.
     """
@@ -31,7 +31,7 @@ class Trace(NamedTuple):
 
 
 def trace(baseline: Baseline, rows: Float32, predicted: Int64, threshold: float) -> Trace:
-    """Judge the queries of one client, all he ever sent, in their order.
+    """Judge all queries of one client, in their order.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def trace(baseline: Baseline, rows: Float32, predicted: Int64, threshold: float)
         See `Baseline.rows`.
     predicted : int64 [n]
     threshold : float
-        Of the monitor; what is above it counts no more.
+        Threshold of the monitor; evidence above it does not count.
     """
     reference, retries = baseline.queries, Retries()
     fresh = np.array(

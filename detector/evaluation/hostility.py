@@ -1,8 +1,8 @@
-"""Attackers who know that they are watched: what thin, pulsed, masked and spread attacks achieve.
+"""Evasion: what thin, pulsed, masked and spread attacks achieve against the detector.
 
 Every figure is the share of streams of 10,000 requests in which at least one window alarms, at the
-average run length that is the default of the service. Without an attack that is about one in a
-hundred, which `quiet` measures.
+default average run length of the service. Without an attack that is about one in a hundred, which
+`quiet` measures.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PULSED_SHARE = 0.01
 LANES = (1, 4, 16, 64)
 SPREAD_SHARE = 0.05
 SPREAD_RUN_LENGTH = 100_000
-"""Shorter, for the run length of 64 lanes is 64 times this, and has to be within the simulation."""
+"""Shorter: the run length of 64 lanes is 64 times this and must be in the simulated range."""
 
 FLOODS = (0.0, 0.5, 0.9)
 MASKED_SHARE = 0.05
@@ -84,7 +84,7 @@ class Hostility:
         return np.random.default_rng([self.seed, 11, *place])
 
     def _stream(self, rng: np.random.Generator, attacked: NDArray[np.bool_]) -> Int64:
-        """Row numbers of a stream, with requests of the attack where they are asked for."""
+        """Row numbers of a stream, with requests of the attack where requested."""
         window, clean = self.baseline.longest_window, len(self.clean.predicted)
         stream = spaced(rng, clean, len(attacked), window)
         count = int(attacked.sum())
@@ -111,9 +111,9 @@ class Hostility:
         }
 
     def pulses(self) -> dict[int, tuple[float, float]]:
-        """By length of a burst of nothing but the attack, at the same share in the mean.
+        """By length of a burst of only attack requests, at the same mean share.
 
-        First with bursts that begin with a block of 32, then with such as have their middle there.
+        First with bursts that begin with a block of 32, then with bursts whose middle is there.
         """
         found = {}
         for burst in PULSES:
@@ -127,7 +127,7 @@ class Hostility:
         return found
 
     def label_mix(self) -> dict[tuple[float, float], float]:
-        """By share of one class in the benign traffic, and share of the attack in all of it."""
+        """By share of one class in the benign traffic, and share of the attack in all traffic."""
         rng, threshold = self._rng(4), self.baseline.threshold(AVERAGE_RUN_LENGTH)
         found = {}
         for dominance in (0.0, 0.5):
@@ -140,7 +140,7 @@ class Hostility:
         return found
 
     def _one_class(self, rng: np.random.Generator, dominance: float, share: float) -> Int64:
-        """A stream whose benign rows are of one random class, as many as asked for."""
+        """A stream in which a given share of the benign rows is of one random class."""
         stream = self._stream(rng, rng.random(REQUESTS) < share)
         predicted = self.clean.predicted
         own = np.flatnonzero(predicted == rng.choice(np.unique(predicted)))
@@ -149,10 +149,10 @@ class Hostility:
         return stream
 
     def lanes(self) -> dict[int, tuple[float, float]]:
-        """By lanes that an attack is spread over: any of them alarms, and their hours together do.
+        """By number of lanes that share an attack: any lane alarms, and their hours together do.
 
-        The hour, of 2,000 requests, is the sum over all lanes, whatever their number; it counts at
-        a p-value of at most 0.01.
+        The hour of 2,000 requests is the sum over any number of lanes; it counts if its p-value is
+        at most 0.01.
         """
         requests = min(HOUR_REQUESTS, len(self.clean.predicted))
         hours = Draws(self.baseline, self._features[0], self._rng(5))
@@ -174,12 +174,12 @@ class Hostility:
         return found
 
     def sampling(self) -> dict[float, tuple[float | None, dict[int, float]]]:
-        """By sampling rate of the publisher: requests until an alarm, and bursts that are seen.
+        """By sampling rate of the publisher: requests until an alarm, and bursts that are detected.
 
-        First the median of the service's requests, judged or not, until a window alarms on an
-        attack of one request in ten that goes on; None where most streams end before. Then, by
-        length of a burst in the service's requests, three in ten of which are the attack, the
-        share of bursts in which a window alarms.
+        First the median number of the service's requests, judged or not, until a window alarms
+        during a lasting attack of one request in ten; None if most streams end before. Then, by
+        length of a burst in the service's requests, of which three in ten are the attack, the share
+        of bursts in which a window alarms.
         """
         threshold = self.baseline.threshold(AVERAGE_RUN_LENGTH)
         found = {}
@@ -196,13 +196,13 @@ class Hostility:
         return found
 
     def _delay(self, rng: np.random.Generator, threshold: float) -> float:
-        """Judged requests of an attack until the first alarm; infinite without one."""
+        """Judged requests of an attack until the first alarm; infinite without an alarm."""
         stream = self._stream(rng, rng.random(REQUESTS) < SAMPLED_SHARE)
         blocks = alarms(self._scorer.scores(stream), threshold)
         return float((blocks[0] + 1) * BLOCK_ROWS) if blocks else float("inf")
 
     def _burst_seen(self, rng: np.random.Generator, burst: int, rate: float) -> bool:
-        """Whether what sampling leaves of a burst raises an alarm, with quiet traffic around."""
+        """Whether the sampled part of a burst raises an alarm, with quiet traffic around it."""
         judged = int(rng.binomial(burst, rate))
         attacked = np.zeros(2 * QUIET_REQUESTS + judged, dtype=np.bool_)
         start = QUIET_REQUESTS + int(rng.integers(BLOCK_ROWS))
@@ -210,11 +210,11 @@ class Hostility:
         return self._seen(self._stream(rng, attacked), self.baseline.threshold(AVERAGE_RUN_LENGTH))
 
     def floods(self) -> dict[tuple[str, float], tuple[float, float]]:
-        """By what floods the lane, and its share of all requests; 5 % of the rest is the attack.
+        """By kind of flood and its share of all requests; 5 % of the rest is the attack.
 
-        "copies" are to the bit one benign request, which is judged once; "near copies" differ from
-        it by noise of a thousandth, and "fresh" are independent benign requests. The second
-        figure is of streams without an attack: whether a flood alone raises the alarm.
+        "copies" are exact copies of one benign request, which is judged once. "near copies" differ
+        from it by noise of a thousandth, and "fresh" are independent benign requests. The second
+        figure is for streams without an attack: whether the flood itself raises an alarm.
         """
         return {
             (kind, flood): (
@@ -232,7 +232,7 @@ class Hostility:
         return float(np.mean(seen))
 
     def _flood_seen(self, rng: np.random.Generator, kind: str, flood: float, share: float) -> bool:
-        """Whether a real monitor alarms; it alone knows of repeats."""
+        """Whether a real monitor alarms; only monitors handle repeats."""
         rows, predicted = self._flooded_rows(rng, kind, flood, share)
         monitor = Monitor(self.baseline, average_run_length=AVERAGE_RUN_LENGTH)
         who = Requests.anonymous(len(rows))

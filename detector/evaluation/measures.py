@@ -1,8 +1,8 @@
-"""The yardstick: false alarms and power on labelled sets of activations.
+"""Evaluation: false alarms and power on labelled sets of activations.
 
-Input are arrays ``<set>.<layer>`` [n, d] and ``<set>.predicted`` [n]: the set ``baseline`` fits,
-``clean`` is benign traffic, every other set is an attack. Settings must be chosen on the
-``baseline`` rows alone, never on the attacks.
+The input is arrays ``<set>.<layer>`` [n, d] and ``<set>.predicted`` [n]. The baseline is fitted on
+the set ``baseline``, ``clean`` is benign traffic, and every other set is an attack. Choose settings
+on the ``baseline`` rows only, never on the attacks.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from latentwatch.detector.features import Int64
 from latentwatch.detector.sketch import Features
 
 MIXTURES = ((32, 1.0), (50, 1.0), (100, 1.0), (50, 0.3), (100, 0.2), (200, 0.1), (500, 0.05))
-"""Windows of so many requests, of which such a share is adversarial."""
+"""Sizes of windows, and the share of their requests that is adversarial."""
 
 WITH_OWN_DRAWS = ((100, 1.0),)
-"""Mixtures that came later: drawn apart, so that the figures of the others did not move."""
+"""Mixtures added later, with random draws of their own so that older figures stay the same."""
 
 Measure = Literal["power", "arl", "delay", "requests"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -57,7 +57,7 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Outcome of `evaluate`; None what was not measured.
+    """Result of `evaluate`; fields that were not measured are None.
 
     Parameters
     ----------
@@ -66,15 +66,15 @@ class Evaluation:
     power : dict of set to dict of "window@share" to rate
     auroc : dict of set to area under the ROC curve of single requests
     arl : dict of target to dict of kind of stream to requests per false alarm
-        Kinds are "iid", "class_shift" and "autocorrelated"; None where there was no alarm.
+        Kinds are "iid", "class_shift" and "autocorrelated"; None if there was no alarm.
     arl_detail : the same, with the requests and alarms behind it
-        The 95 % interval [low, high] has no high end where there was no alarm. Of several random
-        splits, `arl` is all requests over all alarms, and "splits" has the figures of each.
+        The 95 % interval [low, high] has no high end if there was no alarm. With several random
+        splits, `arl` is all requests over all alarms, and "splits" holds the figures of each.
     delay, delay_90 : dict of attack to dict of share to requests
         From the start of an attack to the alarm: median and 90th percentile of the streams, None
-        where fewer of them alarmed.
+        if fewer of them alarmed.
     delay_streams : dict of attack to dict of share to streams
-        Those without a false alarm before the attack.
+        Streams without a false alarm before the attack.
     fdr : dict of attack to dict of share to dict
         "false_discovery_rate" and "found", the share of the attack that was flagged.
     clean_flagged : float
@@ -88,7 +88,7 @@ class Evaluation:
     pattern : dict of set to dict
         Shares of the alarms named "adversarial" and "drift", and number of "alarms".
     suspects : dict of attack to share
-        Of attack requests among the ten most suspicious of an alarm.
+        Share of attack requests among the ten most suspicious of an alarm.
     """
 
     false_alarm: dict[str, float] | None = None
@@ -108,14 +108,14 @@ class Evaluation:
     suspects: dict[str, float | None] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form, of what was measured."""
+        """The measured values, for JSON."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class _Material:
-    """Everything that measurements start from; sets in `others` are attacks and drift."""
+    """Input of all measurements; `others` holds attacks and drift."""
 
     baseline: Baseline
     baseline_predicted: Int64
@@ -126,7 +126,7 @@ class _Material:
     seed: int
     windows: int
     splits: Splits | None = None
-    """Ways to divide the benign rows, where run lengths are not those of the file's own."""
+    """Random splits of the benign rows for run lengths; None for the split of the file."""
 
     @property
     def attacks(self) -> dict[str, Features]:
@@ -134,7 +134,7 @@ class _Material:
 
     @property
     def repeats(self) -> int:
-        """Streams and hours of each kind, which cost more than windows."""
+        """Number of streams and hours per kind, which cost more than windows."""
         return max(10, self.windows // 10)
 
 
@@ -159,14 +159,14 @@ def evaluate(
     alpha : float
         Level of each window's test.
     windows : int
-        Clean windows per size, and contaminated windows per mixture; it scales streams and hours.
+        Clean windows per size and contaminated windows per mixture; also scales streams and hours.
     measures : sequence of str
         Some of `MEASURES`: power of windows, run lengths of benign streams, delays of attacks,
         requests and hours.
     splits : int
-        Above 1, run lengths are measured on so many random splits of the rows of ``baseline`` and
-        ``clean`` together, each as large as in the file. Everything else is measured on the
-        file's own split.
+        Above 1, run lengths are measured on this many random splits of the pooled rows of
+        ``baseline`` and ``clean``, with the sizes of the file. Everything else is measured on the
+        split of the file.
     """
     _check_options(measures, splits)
     sets = split_sets(arrays, layers)
@@ -216,13 +216,13 @@ def _check_options(measures: Sequence[str], splits: int) -> None:
         raise ActivationsError(f"splits must be at least 1, not {splits}")
     if splits > 1 and "arl" not in measures:
         raise ActivationsError(
-            f"{splits} splits are for run lengths alone: add arl to the measures, or leave the "
+            f"{splits} splits only affect run lengths: add arl to the measures, or leave the "
             "splits out"
         )
 
 
 def _check_rows(counts: Mapping[str, int]) -> None:
-    """Refuse sets that are too small, before the fit takes its time."""
+    """Refuse sets that are too small before the slow fit."""
     for name, count in counts.items():
         for size, share in MIXTURES:
             bad = 0 if name == "clean" else round(size * share)
@@ -238,7 +238,7 @@ def _sizes() -> list[int]:
 
 
 def _power(material: _Material, tick: Tick) -> dict[str, Any]:
-    """False alarms and power of windows, and how well single requests are told apart."""
+    """False alarms and power of windows, and the AUROC of single requests."""
     m = material
     draws = Draws(m.baseline, m.clean, np.random.default_rng(m.seed + 1))
     apart = replace(draws, rng=np.random.default_rng([m.seed, 1]))
@@ -282,7 +282,7 @@ def _delays(material: _Material, tick: Tick) -> dict[str, Any]:
 
 
 def _requests(material: _Material, tick: Tick) -> dict[str, Any]:
-    """Calibration of p-values, what alarms say, and hours."""
+    """Calibration of p-values, contents of alarms, and hours."""
     m = material
     draws = Draws(m.baseline, m.clean, np.random.default_rng([m.seed, 5]))
 

@@ -1,4 +1,4 @@
-"""Single requests and hours, for the yardstick: calibration, flags, contamination, suspects."""
+"""Evaluation of single requests and hours: calibration, flags, contamination, suspects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentwatch.detector.flagging import contamination, flag
 from latentwatch.detector.sketch import Features, Requests, Sketch
 
 HOUR_REQUESTS = 2_000
-"""Requests of an hour; fewer where the sets are too small, see `hour_requests`."""
+"""Requests per hour; fewer if the sets are too small, see `hour_requests`."""
 
 FLAG_SHARES = (0.05, 0.3)
 """Contaminated shares of the hours in which requests are flagged."""
@@ -32,15 +32,15 @@ LEVELS = (0.01, 0.05, 0.1)
 WINDOW_SIZES = (32, 50, 100, 200, 500)
 
 ALARMED = (100, 1.0)
-"""Window and share in which the pattern of an alarm is looked at."""
+"""Size and attack share of the windows whose pattern is evaluated."""
 
 SUSPECTED = (100, 0.3)
-"""The same for its suspects."""
+"""The same for suspects."""
 
 MOST_SUSPICIOUS = 10
 
 CLASS_ROWS = 20
-"""Classes with fewer clean rows are not tested by themselves."""
+"""Classes with fewer clean rows are not tested separately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +60,29 @@ class Draws:
         return parts[1] if not good else parts[0] if not bad else joined(*parts)
 
     def sketch(self, other: Features, good: int, bad: int) -> Sketch:
-        """The same, summarised; ids are places in the window, so that those of others come last."""
+        """The same as a sketch; ids are positions in the window, so the others have the highest."""
         rows = self.features(other, good, bad)
         return self.baseline.sketch(rows, Requests.anonymous(len(rows)))
 
     def decide(self, other: Features, size: int, share: float) -> Decision:
-        """Judge a window of which `share` is of the other set."""
+        """Judge a window with a share `share` of the other set."""
         bad = round(size * share)
         return decide(self.sketch(other, size - bad, bad), self.baseline)
 
 
 def without_residuals(features: Features) -> Features:
-    """Rows without psi, which hours are summarised from sooner; flags need p-values alone."""
+    """Rows without psi, which are faster to summarise; flags only need p-values."""
     return replace(features, psi=features.psi[:, :0])
 
 
 def hour_requests(clean: int, others: Mapping[str, Features]) -> int:
-    """Requests of an hour: few enough that no row need come twice in any mixture."""
+    """Requests per hour, few enough that no row occurs twice in any mixture."""
     largest = max((*FLAG_SHARES, *CONTAMINATIONS))
     return min(HOUR_REQUESTS, clean, *(int(len(rows) / largest) for rows in others.values()))
 
 
 HourMeasure = Callable[["Draws", Features, float, int, int], dict[str, float]]
-"""Measures hours of so many requests with a share of an attack; the last number is of hours."""
+"""Measures hours: the draws, the attack, its share, requests per hour and number of hours."""
 
 
 def discoveries(
@@ -90,7 +90,7 @@ def discoveries(
 ) -> dict[str, float]:
     """Realised false discovery rate and share of the attack found, on average over hours.
 
-    The false discovery rate counts an hour in which nobody is flagged as zero (Benjamini and
+    An hour without flagged requests counts as a false discovery rate of zero (Benjamini and
     Hochberg 1995).
     """
     bad = round(requests * share)
@@ -105,7 +105,7 @@ def discoveries(
 
 
 def clean_flagged(draws: Draws, requests: int, hours: int) -> float:
-    """Requests flagged per 2,000 of clean hours, on average."""
+    """Average number of flagged requests per 2,000 clean ones."""
     rows = draws.baseline.fitted_rows
     counts = [
         flag(draws.sketch(draws.clean, requests, 0), FALSE_DISCOVERY_RATE, rows).count
@@ -135,12 +135,12 @@ def kolmogorov_smirnov(p_values: Float64, ranked: int, compared: int) -> tuple[f
     p_values : float64 [n]
         Multiples of ``1 / (ranked + 1)``.
     ranked : int
-        Baseline rows that the p-values are ranks among.
+        Number of baseline rows among which the p-values are ranks.
     compared : int
-        Baseline rows m that decide how exact they are: the test is one of two samples, of an
-        effective size of ``n m / (n + m)``.
+        Baseline rows m that limit their precision: this is a two-sample test with an effective size
+        of ``n m / (n + m)``.
     """
-    # here, for its import takes a third of a second, which no worker needs to wait for
+    # imported here because it takes a third of a second, which workers need not wait for
     from scipy.stats import kstwo
 
     values, counts = np.unique(p_values, return_counts=True)
@@ -156,7 +156,7 @@ def kolmogorov_smirnov(p_values: Float64, ranked: int, compared: int) -> tuple[f
 def request_calibration(
     baseline: Baseline, clean: Features, baseline_predicted: Int64
 ) -> dict[str, Any]:
-    """Are typicality p-values uniform on clean requests: over all, and in the worst class?
+    """Uniformity of typicality p-values on clean requests, over all and in the worst class.
 
     The p-value of the worst class is adjusted for their number (Bonferroni).
     """
@@ -190,7 +190,7 @@ def window_calibration(draws: Draws, size: int, windows: int) -> dict[str, float
 
 
 def patterns(draws: Draws, other: Features, alpha: float, windows: int) -> dict[str, Any]:
-    """How the windows that alarm are named; shares are None where none does."""
+    """Patterns of the windows that alarm; shares are None if none does."""
     found = [draws.decide(other, *ALARMED) for _ in range(windows)]
     named = [decision.pattern for decision in found if decision.p_value <= alpha]
     shares = {
@@ -200,7 +200,7 @@ def patterns(draws: Draws, other: Features, alpha: float, windows: int) -> dict[
 
 
 def suspects(draws: Draws, attack: Features, alpha: float, windows: int) -> float | None:
-    """Share of the attack among the ten most suspicious of windows that alarm; None without any."""
+    """Share of the attack among the ten top suspects of windows that alarm; None without alarms."""
     size, share = SUSPECTED
     good = size - round(size * share)
     found = [draws.decide(attack, size, share) for _ in range(windows)]

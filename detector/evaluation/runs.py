@@ -1,4 +1,4 @@
-"""Run lengths of benign streams, and delays of attacks, for the yardstick."""
+"""Evaluation of run lengths of benign streams and of delays of attacks."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from latentwatch.detector.monitor import Monitor
 from latentwatch.detector.sketch import Features, Requests
 
 TARGETS = (1_000, 10_000)
-"""Average run lengths that are checked."""
+"""Average run lengths to check."""
 
 STREAMS = 10
 """Benign streams of each kind; each starts with an empty ring."""
 
 IID_REQUESTS = 2_000
-"""Requests of independent benign streams, and of those of shifted class mix, for each of the
-`windows` that the caller asked for: at 1,000 of them 200 false alarms are expected of 10,000."""
+"""Requests of independent benign streams, and of those with a shifted class mix, per window of
+`windows`. With 1,000 windows, 200 false alarms are expected at a run length of 10,000."""
 
 AUTOCORRELATED_REQUESTS = {1_000: 50, 10_000: 200}
-"""The same by target; each request passes through a real monitor here, and costs more."""
+"""The same by target; each request passes through a real monitor, which costs more."""
 
 CLASS_SHARE = 0.5
-"""Share of one class in a stream of shifted class mix, at most; see `class_share`."""
+"""Largest share of one class in a stream with shifted class mix; see `class_share`."""
 
 STAY = 0.8
 """Probability that the next request of a session has the class of the one before."""
@@ -47,16 +47,16 @@ RETRY = 0.1
 RETRIED = 64
 
 DELAY_TARGET = 10_000
-"""Average run length of the thresholds that delays are measured at."""
+"""Average run length of the threshold for delays."""
 
 DELAY_SHARES = (1.0, 0.3, 0.1, 0.05)
-"""Shares of attack requests in the streams that delays are measured in."""
+"""Shares of attack requests in the streams for delays."""
 
 WARM_UP = 512
-"""Clean requests before an attack starts, at least; it may start anywhere within a block."""
+"""Fewest clean requests before an attack, which may start anywhere within a block."""
 
 LONGEST_DELAY = 8_192
-"""Requests after which an attack counts as not seen."""
+"""Requests after which an attack counts as missed."""
 
 Tick = Callable[[], None]
 
@@ -71,7 +71,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RunLengthFigures:
-    """Realised run lengths by target and kind of stream: the estimates, and what they rest on."""
+    """Realised run lengths by target and kind of stream: estimates, and the counts behind them."""
 
     arl: dict[str, dict[str, float | None]]
     detail: dict[str, dict[str, dict[str, Any]]]
@@ -85,10 +85,10 @@ def run_length_steps(predicted: Int64) -> int:
 def run_lengths(
     baseline: Baseline, clean: Features, raw: Rows, windows: int, seed: int, tick: Tick
 ) -> RunLengthFigures:
-    """Realised average run length of benign streams, against the one that was asked for.
+    """Realised average run length of benign streams, to compare with the requested one.
 
-    A run ends with an alarm; the ring is emptied, and the next run starts. The estimate is all
-    requests over all alarms, the last unfinished run included.
+    A run ends with an alarm, which empties the ring. The estimate is all requests over all alarms,
+    including the last unfinished run.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def _class_shift(
     rng: np.random.Generator,
     tick: Tick,
 ) -> dict[int, Estimates]:
-    """Estimates by the class that makes half of the traffic."""
+    """Estimates by the class that makes up half of the traffic."""
     classes = np.unique(predicted).tolist()
     length = _whole_blocks(requests // len(classes))
     found = {}
@@ -178,9 +178,9 @@ def _class_shift(
 
 
 def class_share(rows: int, window: int) -> float:
-    """Share of a class of so many rows in a stream of shifted class mix.
+    """Share of a class with `rows` rows in a stream with shifted class mix.
 
-    It is smaller than `CLASS_SHARE` where the longest window would hold rows of the class twice.
+    Smaller than `CLASS_SHARE` if the longest window would otherwise hold rows of the class twice.
     """
     return min(CLASS_SHARE, 0.75 * rows / window)
 
@@ -188,9 +188,9 @@ def class_share(rows: int, window: int) -> float:
 def class_stream(
     rng: np.random.Generator, predicted: Int64, one: int, length: int, window: int
 ) -> Int64 | None:
-    """Stream [length] of row numbers, many of them of one class, none twice within a window.
+    """Stream [length] of row numbers with many rows of one class, none twice within a window.
 
-    None where the other classes have too few rows for that.
+    None if the other classes have too few rows.
     """
     own, rest = np.flatnonzero(predicted == one), np.flatnonzero(predicted != one)
     share = class_share(len(own), window)
@@ -206,7 +206,7 @@ def class_stream(
 def _lowest_class(
     by_class: Mapping[int, Estimates], target: int, predicted: Int64, window: int
 ) -> dict[str, Any]:
-    """The class that raises most alarms, and the smallest share that a class was given."""
+    """The class that raises most alarms, and the smallest share that any class had."""
     if not by_class:
         return {"lowest_class": None, "least_share": None}
     lowest = max(by_class, key=lambda one: by_class[one][target].alarms)
@@ -218,11 +218,11 @@ def _lowest_class(
 
 
 def sessions(rng: np.random.Generator, predicted: Int64, length: int) -> Int64:
-    """Benign stream [length] of row numbers that is not independent: sessions, and retries.
+    """Autocorrelated benign stream [length] of row numbers, with sessions and retries.
 
     With probability `STAY` a request has the class of the one before; with probability `RETRY` it
-    is an exact repeat of one of the last `RETRIED` requests. Each class's rows come in random
-    order, all of them before one comes again.
+    is an exact repeat of one of the last `RETRIED` requests. The rows of each class come in random
+    order, and all of them come once before any repeats.
     """
     classes, counts = np.unique(predicted, return_counts=True)
     switched = rng.choice(classes, length, p=counts / counts.sum()).tolist()
@@ -263,7 +263,7 @@ def _autocorrelated(
 
 
 def monitored(baseline: Baseline, raw: Rows, stream: Int64, average_run_length: float) -> int:
-    """Alarms of real monitors on a stream of row numbers, a new one after each alarm."""
+    """Alarms of real monitors on a stream of row numbers, with a new monitor after each alarm."""
     found, at, step = 0, 0, 32 * BLOCK_ROWS
     monitor = Monitor(baseline, average_run_length=average_run_length)
     while at < len(stream):
@@ -282,12 +282,12 @@ def monitored(baseline: Baseline, raw: Rows, stream: Int64, average_run_length: 
 
 @dataclass(frozen=True, slots=True)
 class DelayFigures:
-    """Requests from the start of an attack to the alarm, by share; None where it was not seen.
+    """Requests from the start of an attack to the alarm, by share; None if it was missed.
 
     Parameters
     ----------
     median, ninety : dict of share to number of requests or None
-        Half, and nine tenths, of the streams had alarmed by then.
+        Requests after which half, and nine tenths, of the streams have alarmed.
     streams : dict of share to int
         Streams whose warm-up was free of false alarms.
     """
@@ -303,8 +303,8 @@ def delays(
     """Delays of an attack in streams of clean requests, at an average run length of 10,000.
 
     An attack of share s starts after `WARM_UP` clean requests or up to 31 more; from then on each
-    request belongs to it with probability s. No row comes twice within a window, but rows may come
-    again in a stream that is longer than its set.
+    request belongs to it with probability s. No row occurs twice within a window, but rows repeat
+    in a stream that is longer than its set.
     """
     scorer = StreamScorer(baseline, joined(clean, attack))
     rng = np.random.default_rng([seed, 4])
@@ -331,10 +331,10 @@ def _delay(
     threshold: float,
     rng: np.random.Generator,
 ) -> float:
-    """Delay in requests; infinite where the attack is not seen, 0 on an alarm before it."""
+    """Delay in requests; infinite if the attack is missed, 0 for an alarm before it."""
     start = WARM_UP + int(rng.integers(BLOCK_ROWS))
     stream = _attacked(rng, clean, attack, share, start)
-    # most attacks are seen soon: ever longer beginnings of the stream cost less than all of it
+    # most attacks are detected soon: scoring ever longer prefixes is cheaper than the whole stream
     length = WARM_UP + 1024
     while True:
         found = first_alarm(scorer, stream[:length], threshold)

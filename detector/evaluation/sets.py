@@ -1,6 +1,6 @@
-"""Labelled sets of activations for the yardstick, and the baseline that is fitted on one.
+"""Labelled sets of activations for evaluation, and the baseline fitted on one of them.
 
-Input are arrays ``<set>.<layer>`` [n, d] and ``<set>.predicted`` [n].
+The input is arrays ``<set>.<layer>`` [n, d] and ``<set>.predicted`` [n].
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Labelled = tuple[dict[str, NDArray[Any]], NDArray[Any]]
 
 
 def is_drift(name: str) -> bool:
-    """Whether a set is ordinary drift, by its name; every other one is an attack."""
+    """Whether a set is ordinary drift, by its name; all others are attacks."""
     return name.startswith("drift")
 
 
@@ -60,7 +60,7 @@ def split_sets(
 def fit_baseline(
     rows: tuple[Mapping[str, ArrayLike], ArrayLike], seed: int, classes: int | None = None
 ) -> Baseline:
-    """Fit as every measurement does: what cannot be used is left out, not refused.
+    """Fit as all measurements do: unusable features are dropped, not refused.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def fit_baseline(
 
 
 def together(first: Labelled, second: Labelled) -> Labelled:
-    """Rows of two sets of the same layers, the first set's first."""
+    """Concatenate the rows of two sets with the same layers."""
     activations = {
         layer: np.concatenate([values, second[0][layer]]) for layer, values in first[0].items()
     }
@@ -89,5 +89,5 @@ def together(first: Labelled, second: Labelled) -> Labelled:
 
 
 def taken(rows: Labelled, places: Int64) -> Labelled:
-    """Rows of a set by their numbers."""
+    """Rows of a set by index."""
     return {layer: values[places] for layer, values in rows[0].items()}, rows[1][places]

@@ -1,8 +1,8 @@
-"""Run lengths over random splits of the benign rows, for the yardstick.
+"""Evaluation of run lengths over random splits of the benign rows.
 
 How often a baseline alarms depends on how far its class means lie from those of the traffic, and
-both are estimates. One baseline on one pool of clean rows may raise half of the alarms that were
-asked for, or twice as many; how many are raised on average is seen over splits.
+both are estimates. One baseline on one pool of clean rows may raise half the expected number of
+alarms, or twice as many. Several splits show the average.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Several ways to divide benign rows into a baseline and clean traffic; make one with `draw`.
+    """Random splits of benign rows into a baseline and clean traffic; create them with `draw`.
 
     Parameters
     ----------
     benign : Labelled
-        Rows of "baseline" and of "clean" together.
+        Pooled rows of "baseline" and "clean".
     parts : list of (int64 [N], int64 [n])
         Row numbers of the baseline, and of the clean traffic, of each split.
     """
@@ -43,7 +43,7 @@ class Splits:
 
     @classmethod
     def draw(cls, baseline: Labelled, clean: Labelled, count: int, seed: int) -> Splits:
-        """Divide the rows of two sets at random, as many to each side as the sets have."""
+        """Divide the rows of two sets at random; each side keeps its size."""
         rng = np.random.default_rng([seed, 7])
         fitted, rows = len(baseline[1]), len(baseline[1]) + len(clean[1])
         orders = [rng.permutation(rows).astype(np.int64) for _ in range(count)]
@@ -52,7 +52,7 @@ class Splits:
         )
 
     def steps(self) -> int:
-        """Ticks of `run_lengths`: one a fit, and those of the streams."""
+        """Ticks of `run_lengths`: one per fit, plus those of the streams."""
         predicted = self.benign[1]
         return sum(1 + run_length_steps(predicted[clean]) for _, clean in self.parts)
 
@@ -76,10 +76,10 @@ class Splits:
 
 
 def pooled(found: Sequence[RunLengthFigures]) -> RunLengthFigures:
-    """All requests over all alarms: the rates of splits have an honest mean, run lengths do not.
+    """All requests over all alarms: the mean of rates is unbiased, that of run lengths is not.
 
-    The detail keeps every split under "splits". The sums have no interval, for splits differ by
-    more than counts do by chance, and they share their rows.
+    The detail keeps every split under "splits". The sums have no interval, because splits
+    differ by more than counts do by chance, and they share their rows.
     """
     arl: dict[str, dict[str, float | None]] = {}
     detail: dict[str, dict[str, dict[str, Any]]] = {}

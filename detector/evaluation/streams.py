@@ -1,8 +1,8 @@
-"""Streams for the yardstick: what a `Monitor` would say of them, in whole arrays.
+"""Streams for evaluation: the scores of a `Monitor`, computed in whole arrays.
 
 Every request is featurised once; a stream is an array of row numbers. The scores are those of a
-`Monitor` that meets the same rows in the same order, up to rounding, as long as no request in the
-ring is an exact repeat of another.
+`Monitor` on the same rows in the same order, up to rounding, as long as no request in the ring
+repeats another exactly.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from latentwatch.detector.features import BLOCK_ROWS, Float64, Int64
 from latentwatch.detector.sketch import TAIL_EDGES, Features
 
 CHUNK_ROWS = 8192
-"""Requests that are scored together; it bounds the memory."""
+"""Requests scored together, to bound memory."""
 
 
 def joined(first: Features, second: Features) -> Features:
-    """Rows of two sets, the first set's first."""
+    """Concatenate the rows of two sets."""
     return Features(
         *(
             np.concatenate([getattr(first, field.name), getattr(second, field.name)])
@@ -38,7 +38,7 @@ def spaced(rng: np.random.Generator, rows: int, count: int, apart: int) -> Int64
     """Draw row numbers [count] without end, none twice within `apart` draws.
 
     Each draw is uniform among the rows that are not among the last `apart` ones, or the last half
-    of all rows, whichever is more. Of too few rows the last seven eighths are kept away.
+    of all rows, whichever is more. If rows are too few, the last seven eighths are excluded.
     """
     apart = min(max(apart, rows // 2), rows - max(1, rows // 8))
     order = rng.permutation(rows).tolist()
@@ -57,7 +57,7 @@ class StreamScorer:
     ----------
     baseline : Baseline
     features : Features
-        The rows that streams are made of.
+        The rows of which streams consist.
     """
 
     def __init__(self, baseline: Baseline, features: Features) -> None:
@@ -101,7 +101,7 @@ class StreamScorer:
 
     def _block_sums(self, stream: Int64) -> Int64:
         blocks = stream.reshape(-1, BLOCK_ROWS)
-        # block by block, for the rows of one block stay in the cache
+        # block by block, because the rows of one block stay in the cache
         psi = [np.add.reduce(self.psi[block], axis=0, dtype=np.int32) for block in blocks]
         return np.hstack([self.facts[blocks].sum(axis=1), np.stack(psi).astype(np.int64)])
 
@@ -124,7 +124,7 @@ class StreamScorer:
 
 
 def alarms(scores: Mapping[int, Float64], threshold: float) -> list[int]:
-    """Blocks that alarm, when the ring is emptied after each alarm and fills anew."""
+    """Blocks that alarm if the ring is emptied after each alarm."""
     reached = sorted(
         (int(first) + k - 1, int(first))
         for k, values in scores.items()
@@ -154,14 +154,14 @@ class RunLengthEstimate:
 
     @property
     def value(self) -> float | None:
-        """Requests by alarm; None where there was no alarm, see `interval`."""
+        """Requests per alarm; None if there was no alarm, see `interval`."""
         return self.requests / self.alarms if self.alarms else None
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
-        """Exact 95 % interval of a Poisson rate, inverted (Garwood 1936); without an end is None.
+        """Exact 95 % interval of an inverted Poisson rate (Garwood 1936); None for an open end.
 
-        Without any alarm the lower end is the bound that remains.
+        Without any alarm only the lower end remains.
         """
         if not self.requests:
             return None, None
@@ -170,12 +170,12 @@ class RunLengthEstimate:
         return self.requests / most, self.requests / least if least else None
 
     def as_dict(self) -> dict[str, object]:
-        """The JSON form."""
+        """The values for JSON."""
         return {"requests": self.requests, "alarms": self.alarms, "interval": list(self.interval)}
 
 
 def quantile_of_delays(delays: NDArray[np.float64], q: float) -> float | None:
-    """Quantile q of delays of which those never seen are infinite; None where it is one of them."""
+    """Quantile q of delays, infinite for missed attacks; None if the quantile is infinite."""
     if not len(delays):
         return None
     value = float(np.sort(delays)[max(0, int(np.ceil(q * len(delays))) - 1)])

@@ -1,6 +1,6 @@
-"""Is a baseline's source fit to be called normal? Poisoned, drifting and repeated rows.
+"""Screening: checks of the rows for a baseline, for poisoned, drifting and repeated rows.
 
-`screen` asks all questions; the answers are `Finding` objects in a `Screening`.
+`screen` runs all checks and returns a `Screening` with its `Finding` objects.
 """
 
 from latentwatch.detector.screening.findings import Finding, Screening, screen

@@ -1,11 +1,11 @@
-"""Did the traffic of a trusted period change within it? A permutation test over time slices.
+"""Drift within a trusted period: a permutation test over time slices.
 
 The period is cut into slices of equally many rows. With z a row's whitened residual within its
-predicted class, the statistic is ``sum over slices of n_s |mean of z in s|^2``: nothing but a
-change of the activations, for a change of the class mix leaves the residuals alone. The null
-distribution permutes the slices among the rows of each class, so that every class keeps its rows
-in every slice: the test is exact if rows of a class are exchangeable in time, whatever their
-distribution. Rows that resemble their neighbours in time (the frames of one camera) are not.
+predicted class, the statistic is ``sum over slices of n_s |mean of z in s|^2``. It responds only to
+changes of the activations, because a change of the class mix leaves the residuals as they are. The
+null distribution permutes the slices among the rows of each class, so every class keeps its number
+of rows in every slice. The test is exact for any distribution if the rows of a class are
+exchangeable in time; rows that resemble their neighbours (the frames of one camera) are not.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ SLICE_ROWS = 30
 """Fewest rows of a slice; a shorter period has fewer slices."""
 
 MOST_ROWS = 20_000
-"""Rows that are looked at: of more, a random part."""
+"""Most rows to test; of more rows a random part is used."""
 
 LAYER_DIRECTIONS = 64
 """Leading residual directions of each layer: drift moves many columns together."""
 
 BATCH = 16
-"""Permutations that are worked out in one product."""
+"""Permutations computed in one product."""
 
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Answer of the test.
+    """Result of the test.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class Drift:
     rows : int64 [n]
         Rows of the slice that differs most from the rest.
     span_ns : (int, int)
-        Event times of its first and its last row.
+        Event times of the first and last row of that slice.
     shift : float
-        How far its mean is from the period's, beyond chance: root mean square over the
+        Distance of its mean from that of the period beyond chance: root mean square over the
         directions, in standard deviations.
     """
 
@@ -59,7 +59,7 @@ class Drift:
 def find_drift(
     layers: list[WithinClass], event_time_ns: Int64, rng: np.random.Generator
 ) -> Drift | None:
-    """Test for drift; None where the period has fewer rows than two slices need.
+    """Test for drift; None if the period has too few rows for two slices.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def find_drift(
         for labels in _permuted(slice_of, groups, rng)
     )
     largest = order[slice_of == int(np.argmax(parts))]
-    # by chance alone, each layer adds about one to a part
+    # each layer adds about one to a part by chance alone
     beyond = max(0.0, float(parts.max()) - len(layers)) / len(layers)
     return Drift(
         rank / (PERMUTATIONS + 1),

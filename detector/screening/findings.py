@@ -1,7 +1,7 @@
-"""Are these rows fit to be a baseline? Too few, repeated, drifting or poisoned rows, with reasons.
+"""Findings: rows too few, repeated, drifting or poisoned, on which no baseline should be fitted.
 
-What a baseline was fitted on, it will call normal ever after. `screen` looks for what would make
-it blind or jumpy; its findings say whether to stop or to go on with a warning.
+Whatever a baseline is fitted on becomes its definition of normal. `screen` looks for rows that
+would make it blind or oversensitive; a finding says whether to stop or to continue with a warning.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from numpy.typing import ArrayLike
 
 from latentwatch.detector.errors import DimensionError, TooFewRowsError
 from latentwatch.detector.features import Float32, Int64
-from latentwatch.detector.repeats import row_digests
-from latentwatch.detector.rows import CLASS_ROWS, Layout, class_groups
+from latentwatch.detector.rows import CLASS_ROWS, Layout, class_groups, row_digests
 from latentwatch.detector.screening.drift import Drift, find_drift
 from latentwatch.detector.screening.poisoning import Suspicion, find_poison
 from latentwatch.detector.screening.within_class import WithinClass
 
 RECOMMENDED_ROWS = 2_000
-"""With fewer rows the thresholds are wide; measured in docs/detection.md."""
+"""With fewer rows thresholds are imprecise; measured in docs/detection.md."""
 
 MOST_REPEATED = 0.5
-"""Share of repeated rows from which on the source, and not a client's retries, is at fault."""
+"""Share of repeated rows above which the source is at fault, not the retries of a client."""
 
 DRIFT_WARNS, DRIFT_REFUSES = 0.01, 0.001
 
 POISON_WARNS, POISON_REFUSES = 0.05, 0.01
-"""Corrected p-values: so often does a clean set of rows meet each, or less."""
+"""Corrected p-values: upper bounds of how often clean rows reach each level."""
 
 Kind = Literal["rows", "duplicates", "drift", "poisoned"]
 Severity = Literal["refuse", "warn"]
@@ -38,7 +37,7 @@ Severity = Literal["refuse", "warn"]
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """Something that speaks against fitting a baseline on some rows.
+    """A reason not to fit a baseline on some rows.
 
     Parameters
     ----------
@@ -47,9 +46,9 @@ class Finding:
     sentence : str
         What was found, with figures, and what to do.
     rows : int64 [n]
-        Numbers of the rows concerned, counted from 0; empty where it is about all of them.
+        Indices of the rows concerned; empty if the finding is about all of them.
     p_value : float, optional
-        Where a test speaks.
+        Set if the finding is the result of a test.
     """
 
     kind: Kind
@@ -61,20 +60,20 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Screening:
-    """What screening found.
+    """Result of screening.
 
     Parameters
     ----------
     findings : tuple of Finding
     kept : int64 [n]
-        Numbers of the rows without exact repeats, ascending: fit on these.
+        Indices of the rows without exact repeats, ascending. Fit on these.
     """
 
     findings: tuple[Finding, ...]
     kept: Int64
 
     def refusals(self, accepted: frozenset[str] = frozenset()) -> list[Finding]:
-        """Findings that stand in the way of a fit, but for the kinds that are accepted."""
+        """Findings that forbid a fit, without those of accepted kinds."""
         return [f for f in self.findings if f.severity == "refuse" and f.kind not in accepted]
 
 
@@ -88,25 +87,25 @@ def screen(
     drop_constant: bool = False,
     pool_rare_classes: bool = False,
 ) -> Screening:
-    """Look for reasons not to fit a baseline on some rows.
+    """Screen rows for reasons not to fit a baseline on them.
 
     Parameters
     ----------
     activations : mapping of layer name to array [N, d]
-        In the order of depth: the last one is searched for poison.
+        In order of depth; the last one is searched for poisoned rows.
     predicted : int array [N]
     event_time_ns : int array [N], optional
-        Nanoseconds since 1970, UTC. Without it drift is not looked for: the order of rows in a
-        file says nothing.
+        Nanoseconds since 1970, UTC. Without it there is no test for drift, because the order of
+        rows in a file means nothing.
     rng : numpy.random.Generator
         For permutations, folds and simulated nulls.
     classes, drop_constant, pool_rare_classes
-        As they will be given to `Baseline.fit`.
+        As for `Baseline.fit`.
 
     Raises
     ------
     BaselineError, ActivationsError
-        Rows that no baseline can be fitted on: shapes, NaN, columns that never vary.
+        No baseline can be fitted on the rows: shapes, NaN, columns that never vary.
     """
     layout, rows, labels = Layout.learn(activations, predicted, drop_constant)
     times = None if event_time_ns is None else np.asarray(event_time_ns, dtype=np.int64)
@@ -126,12 +125,12 @@ def screen(
 
 
 def distinct_rows(rows: Float32, predicted: Int64) -> Int64:
-    """Numbers of the rows [N, d] that repeat no earlier one to the bit, ascending."""
+    """Indices of the rows [N, d] that do not repeat an earlier one bit for bit, ascending."""
     digests = row_digests(rows, predicted)
     order = np.argsort(digests, kind="stable").astype(np.int64)
     later, earlier = order[1:], order[:-1]
     same = digests[later] == digests[earlier]
-    # digests of different rows agree now and then: the bits decide
+    # different rows share a digest now and then: the bits decide
     bits = np.ascontiguousarray(rows).view(np.uint32)
     same[same] = (bits[later[same]] == bits[earlier[same]]).all(axis=1)
     return np.setdiff1d(np.arange(len(rows), dtype=np.int64), later[same])
@@ -142,7 +141,7 @@ def _within_classes(layout: Layout, rows: Float32, classes: Int64) -> list[Withi
     layers = []
     for columns in layout.all_columns():
         chosen = rows[:, columns]
-        # a column may have varied among the repeats alone
+        # a column may have varied only among the repeats
         layers.append(WithinClass.of(chosen[:, chosen.std(axis=0) > 0], groups))
     return layers
 
@@ -154,15 +153,15 @@ def _duplicates(kept: Int64, count: int) -> Iterator[Finding]:
         yield Finding(
             "duplicates",
             "refuse",
-            f"{len(repeated):,} of {count:,} rows ({share:.0%}) repeat an earlier one to the bit; "
-            "find out why the source sends them again and again, or take another period",
+            f"{len(repeated):,} of {count:,} rows ({share:.0%}) repeat an earlier one exactly; "
+            "find out why the source keeps sending them, or choose another period",
             repeated,
         )
     elif share:
         yield Finding(
             "duplicates",
             "warn",
-            f"{len(repeated):,} of {count:,} rows ({share:.1%}) repeat an earlier one to the bit "
+            f"{len(repeated):,} of {count:,} rows ({share:.1%}) repeat an earlier one exactly "
             "and are left out",
             repeated,
         )
@@ -170,7 +169,7 @@ def _duplicates(kept: Int64, count: int) -> Iterator[Finding]:
 
 def _few(predicted: Int64, classes: int | None, pool: bool) -> Iterator[Finding]:
     try:
-        # the rule of the fit itself, before anything takes time
+        # the same rule as in the fit, before anything expensive
         class_groups(predicted, classes, pool=pool)
     except TooFewRowsError as error:
         counts = np.bincount(predicted)
@@ -179,8 +178,8 @@ def _few(predicted: Int64, classes: int | None, pool: bool) -> Iterator[Finding]
         yield Finding(
             "rows",
             "warn",
-            f"{len(predicted):,} rows are few: with {RECOMMENDED_ROWS:,} or more the thresholds "
-            "are surer and small shares are seen",
+            f"{len(predicted):,} rows are few: with {RECOMMENDED_ROWS:,} or more, thresholds "
+            "are more precise and smaller shares are detected",
             np.empty(0, dtype=np.int64),
         )
 
@@ -192,7 +191,7 @@ def _drift(drift: Drift, kept: Int64) -> Iterator[Finding]:
     yield Finding(
         "drift",
         "refuse" if drift.p_value <= DRIFT_REFUSES else "warn",
-        f"the activations changed within the period (p = {drift.p_value:.3f}), most of all from "
+        f"the activations changed within the period (p = {drift.p_value:.3f}), mostly from "
         f"{start} to {end}: by {drift.shift:.2f} standard deviations; narrow the period with "
         "--since and --until, or find out what happened then",
         kept[drift.rows],
@@ -214,8 +213,7 @@ def _poisoned(found: list[Suspicion], labels: Int64, kept: Int64) -> Iterator[Fi
             "poisoned",
             "refuse" if suspicion.p_value <= POISON_REFUSES else "warn",
             f"class {value}: {len(rows)} of {size:,} rows {what} (p = {suspicion.p_value:.1g}); "
-            "look at these requests, and leave them out unless they are what you want to call "
-            "normal",
+            "check these requests, and leave them out unless they are meant to count as normal",
             rows,
             suspicion.p_value,
         )

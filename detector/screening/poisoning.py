@@ -1,14 +1,14 @@
-"""Poisoned rows in a baseline: labels that the activations contradict, and clusters of their own.
+"""Poisoned rows in a baseline: labels that contradict the activations, and separate clusters.
 
-A backdoor leaves its class with two populations, a *spectral signature* (Tran, Li and Madry 2018;
-Chen et al. 2019 cluster for the same reason). Their threshold supposes a known share of poison;
-here the question is first whether there is any. In each class, rows are projected on a direction,
-and the projections are tested for a second mode (see `unimodality`). Directions are found
-on four fifths of the rows and used on the other fifth, so that the choice cannot make a mode.
+A backdoor splits its class into two populations, which leaves a *spectral signature* (Tran, Li and
+Madry 2018; Chen et al. 2019 use clustering for the same reason). Those methods assume a known share
+of poison; here the first question is whether there is any. In each class, rows are projected on a
+direction, and the projections are tested for a second mode (see `unimodality`). Directions are
+found on four fifths of the rows and applied to the other fifth, so the choice cannot create a mode.
 
-Two directions are tried: the one of largest variance, as Tran et al. have it, which sees large
-shares; and the one of largest skewness, which sees small ones: a cluster that holds a share p of
-the rows has skewness of about p^(-1/2) along its direction.
+Two directions are tried. The one of largest variance, as in Tran et al., finds large shares. The
+one of largest skewness finds small shares: a cluster with a share p of the rows has a skewness of
+about p^(-1/2) along its direction.
 
 References
 ----------
@@ -29,23 +29,23 @@ from latentwatch.detector.screening.unimodality import UniformNull, minor_mode
 from latentwatch.detector.screening.within_class import WithinClass
 
 LEAST_ROWS = 40
-"""Rows of a class from which on it is looked into."""
+"""Fewest rows of a class to test."""
 
 FOLDS = 5
 
 SUBSPACE = 10
-"""Leading directions of a class in which skewness is sought: in more, noise is skewed as well."""
+"""Leading directions of a class to search for skewness; in more, even noise is skewed."""
 
 STARTS = 10
-"""Rows, the farthest ones, from which the search for a skewed direction starts."""
+"""Farthest rows, from which the search for a skewed direction starts."""
 
 STEPS = 30
 
 OUTLIER = 6.0
-"""Standard deviations at which a projection is cut, lest one outlier be the most skewed."""
+"""Standard deviations at which a projection is clipped, so that no single outlier dominates."""
 
 LEAST_CONTRADICTING = 3
-"""Rows with contradicting labels from which on a class is named."""
+"""Fewest rows with contradicting labels to report a class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +55,12 @@ class Suspicion:
     Parameters
     ----------
     how : str
-        "labels" where the activations say another class, "cluster" where they form a second mode.
+        "labels" if the activations belong to another class, "cluster" if they form a second mode.
     group : int
     rows : int64 [n]
-        Numbers of the rows.
+        Indices of the rows.
     p_value : float
-        Corrected for all that was looked at (Bonferroni).
+        Corrected for the number of tests (Bonferroni).
     """
 
     how: str
@@ -70,7 +70,7 @@ class Suspicion:
 
 
 def find_poison(layer: WithinClass, level: float, rng: np.random.Generator) -> list[Suspicion]:
-    """Classes whose corrected p-value is at most `level`; the deepest layer says most."""
+    """Classes whose corrected p-value is at most `level`; use the deepest layer."""
     counts = np.bincount(layer.groups)
     groups = np.flatnonzero(counts >= LEAST_ROWS).tolist()
     if not groups:
@@ -83,12 +83,12 @@ def find_poison(layer: WithinClass, level: float, rng: np.random.Generator) -> l
 
 
 def _contradicted(layer: WithinClass, groups: list[int]) -> list[Suspicion]:
-    """Rows that are as surely of another class as the median row is of its own.
+    """Rows that belong to another class as clearly as the median row belongs to its own.
 
-    How many a clean class has, the other classes say: the null is the beta-binomial distribution
-    of a count, given theirs.
+    The other classes show how many such rows a clean class has: the null is the beta-binomial
+    distribution of a count given theirs.
     """
-    # here, for its import takes a third of a second, which no worker needs to wait for
+    # imported here because it takes a third of a second, which workers need not wait for
     from scipy.stats import betabinom
 
     rows = {group: _contradicting(layer, group) for group in groups}
@@ -110,7 +110,7 @@ def _contradicting(layer: WithinClass, group: int) -> Int64:
     margins = layer.margins(group)
     usual = float(np.median(margins))
     if usual <= 0.0:
-        # the layer does not tell this class from the others: labels cannot contradict it
+        # the layer does not separate this class from the others: labels cannot contradict it
         return np.empty(0, dtype=np.int64)
     return layer.rows_of(group)[margins < -usual]
 
@@ -129,7 +129,7 @@ def _clusters(
 
 
 def projections(rows: Float64, rng: np.random.Generator) -> Float64:
-    """Projections [n, 2] of the rows [n, k] of a class on the directions found without them."""
+    """Projections [n, 2] of the rows [n, k] of a class on directions found without them."""
     fold = rng.permutation(len(rows)) % FOLDS
     found, kept = np.empty((len(rows), 2)), None
     for number in range(FOLDS):
@@ -158,8 +158,8 @@ def _directions(centred: Float64) -> Float64:
 def _most_skewed(sphered: Float64) -> Float64:
     """Direction [k] of largest skewness, by the fixed point of FastICA (Hyvärinen 1999).
 
-    The gradient of ``E (w'x)^3`` is ``3 E (w'x)^2 x``; several searches start at the rows that
-    lie farthest out, where a small cluster would be.
+    The gradient of ``E (w'x)^3`` is ``3 E (w'x)^2 x``. Several searches start at the farthest rows,
+    where a small cluster would be.
     """
     lengths = np.einsum("ij,ij->i", sphered, sphered)
     directions = sphered[np.argsort(-lengths)[:STARTS]].T

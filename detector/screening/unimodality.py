@@ -1,10 +1,10 @@
-"""Does a sample on a line have one mode? A test that any unimodal distribution passes.
+"""Unimodality: a test of one-dimensional samples that every unimodal distribution passes.
 
-Activations are skewed and have heavy tails, so that a Gaussian null finds outliers in every clean
-class. The only thing asked of a class here is that its density does not rise again once it has
-fallen. Evidence of a rise on an interval is Dümbgen and Walther's (2008): under a constant density
-the inner points are uniform between the two ends, and under a falling one they lie further left.
-The uniform distribution is thus the worst case, and the null is free of any fit.
+Activations are skewed and heavy-tailed, so a Gaussian null finds outliers in every clean class.
+This test only requires that the density does not rise again once it has fallen. The evidence of a
+rise on an interval follows Dümbgen and Walther (2008): under a constant density the inner points
+are uniform between the two ends, and under a falling density they lie further left. The uniform
+distribution is therefore the worst case, and the null needs no fit.
 
 References
 ----------
@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 LEAST_INNER = 4
-"""Fewest points between the ends of an interval: three that lie close say nothing."""
+"""Fewest points between the ends of an interval; three close ones mean nothing."""
 
 LENGTH_STEP = 1.4
-"""Ratio of the lengths of intervals that are looked at."""
+"""Ratio between successive lengths of intervals."""
 
 MOST_POINTS = 1000
-"""Size of the largest simulated sample; the statistic hardly changes beyond."""
+"""Largest simulated sample; the statistic hardly changes beyond."""
 
 SIMULATED = 2000
 TAIL = 0.1
-"""Share of the simulated statistics that the exponential tail is fitted to."""
+"""Share of the simulated statistics to which the exponential tail is fitted."""
 
 Evidence = tuple[int, Float64]
 """Inner points m of the intervals, and evidence [..., n - m - 1] of a rise on each."""
@@ -55,14 +55,14 @@ def _evidence(ordered: Float64) -> list[Evidence]:
 
 
 def _penalty(inner: int, n: int) -> float:
-    """What the many short intervals reach by chance, and the few long ones do not."""
+    """Penalty of short intervals, which are many and reach higher values by chance."""
     return float(np.sqrt(2.0 * np.log(np.e * n / (inner + 1))))
 
 
 def statistic(ordered: Float64) -> Float64:
-    """Evidence against one mode, of samples [..., n] in ascending order.
+    """Evidence against a single mode in samples [..., n] in ascending order.
 
-    Wherever the mode is put, the density rises right of it or falls left of it by that much.
+    Wherever the mode is placed, the density rises right of it or falls left of it by that much.
     """
     n = ordered.shape[-1]
     rise = np.full(ordered.shape, -np.inf)
@@ -80,13 +80,13 @@ def statistic(ordered: Float64) -> Float64:
 
 @dataclass(frozen=True, eq=False)
 class UniformNull:
-    """Statistics of uniform samples, by the size of the sample."""
+    """Statistics of uniform samples, by sample size."""
 
     simulated: dict[int, Float64]
 
     @classmethod
     def simulate(cls, sizes: list[int], rng: np.random.Generator) -> UniformNull:
-        """Simulate for samples of these sizes."""
+        """Simulate samples of these sizes."""
         simulated = {}
         for n in sorted({_rounded(size) for size in sizes}):
             parts = [
@@ -97,7 +97,7 @@ class UniformNull:
         return cls(simulated)
 
     def p_value(self, sample: Float64) -> float:
-        """Probability of as much evidence under one mode; far out, an exponential tail."""
+        """Probability of this much evidence under a single mode; the far tail is exponential."""
         null = self.simulated[_rounded(len(sample))]
         observed = float(statistic(np.sort(sample)))
         start = float(np.quantile(null, 1.0 - TAIL))
@@ -118,14 +118,14 @@ def _portions(total: int, most: int) -> list[int]:
 
 
 def minor_mode(sample: Float64) -> NDArray[np.int64]:
-    """Numbers of the points of a sample that lie beyond its valley, on the thinner side."""
+    """Indices of the points of a sample beyond its valley, on the smaller side."""
     right, cut = _valley(np.sort(sample))
     left, mirrored = _valley(np.sort(-sample))
     return np.flatnonzero(sample > cut if right >= left else -sample > mirrored)
 
 
 def _valley(ordered: Float64) -> tuple[float, float]:
-    """The clearest rise in the upper half of a sample: evidence, and the point it rises from."""
+    """The clearest rise in the upper half of a sample: its evidence, and where it starts."""
     n = len(ordered)
     best = (-np.inf, 0, n - 1)
     for inner, evidence in _evidence(ordered):

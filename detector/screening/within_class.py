@@ -1,4 +1,4 @@
-"""Residuals within classes, whitened robustly: what screening looks at."""
+"""Robustly whitened residuals within classes, the input of the screening tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latentwatch.detector.features import CLIP, Float32, Float64, Int64
 
 MOST_DIRECTIONS = 512
-"""Leading directions that are kept of a wider layer: screening must not take minutes."""
+"""Leading directions kept of a wider layer, so that screening does not take minutes."""
 
 SHRINKAGE = 0.1
 """Added to the covariance's eigenvalues, in units of their mean."""
@@ -25,9 +25,9 @@ class WithinClass:
     residuals : float64 [N, k]
         Whitened by the pooled within-class covariance; a unit is about a standard deviation.
     groups : int64 [N]
-        Class group of each row, 0 to G - 1; every group has rows.
+        Class group of each row, 0 to G - 1; no group is empty.
     centres : float64 [G, k]
-        Class medians, whitened. A median stays where it is when some rows are poisoned.
+        Class medians, whitened. Medians hardly move when some rows are poisoned.
     """
 
     residuals: Float64
@@ -49,7 +49,7 @@ class WithinClass:
         return cls(residuals @ whitening, groups, centres @ whitening)
 
     def rows_of(self, group: int) -> NDArray[np.int64]:
-        """Numbers of the rows of a group."""
+        """Indices of the rows of a group."""
         return np.flatnonzero(self.groups == group)
 
     def margins(self, group: int) -> Float64:

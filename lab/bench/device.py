@@ -1,4 +1,4 @@
-"""Feature maps on a CUDA device beside those of the processor, in one process."""
+"""Feature maps on a CUDA device compared with numpy on the CPU, in one process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from latentwatch.detector import Baseline, Monitor
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.lab.bench.core import RUN_LENGTH
 from latentwatch.lab.bench.traffic import BenchTraffic
-from latentwatch.stream.service.accelerated import accelerated
+from latentwatch.stream.service.accelerated import TorchFeaturiser
 
 __all__ = ["device"]
 
@@ -28,9 +29,9 @@ def device(
     requests: int = REQUESTS,
     widths: Sequence[int] = (512, 2048),
 ) -> dict[str, float]:
-    """Microseconds a request on the wall, and how far the two places differ.
+    """Wall time in microseconds per request, and how far the results of the two places differ.
 
-    Nothing where torch does not see the device.
+    Empty if torch does not see the device.
     """
     if torch.device(place).type == "cuda" and not torch.cuda.is_available():
         say("torch sees no CUDA device")
@@ -40,24 +41,25 @@ def device(
         say(f"fitting a baseline of width {width}")
         traffic = BenchTraffic(width=width)
         baseline = traffic.baseline()
-        moved = accelerated(baseline, torch.device(place))
+        there = TorchFeaturiser(torch.device(place))
         rows = traffic.draw(requests, 3)
-        found |= _apart(baseline, moved, rows, width)
+        found |= _apart(baseline, there, rows, width)
         for batch in (128, 1024):
             say(f"width {width}, batches of {batch}")
-            for name, judge in (("processor", baseline), ("device", moved)):
+            places: tuple[tuple[str, Featuriser], ...] = (("processor", NUMPY), ("device", there))
+            for name, featuriser in places:
                 ending = f"{name}_microseconds_width_{width}_batch_{batch}"
-                found[f"features_{ending}"] = _features(judge, rows, batch)
-                found[f"monitor_{ending}"] = _monitor(judge, rows, batch)
+                found[f"features_{ending}"] = _features(baseline, featuriser, rows, batch)
+                found[f"monitor_{ending}"] = _monitor(baseline, featuriser, rows, batch)
     return found
 
 
 Rows = tuple[np.ndarray, np.ndarray]
 
 
-def _apart(ours: Baseline, theirs: Baseline, drawn: Rows, width: int) -> dict[str, float]:
-    rows, predicted = ours.rows({"layer4": drawn[0]}, drawn[1])
-    one, other = (judge.features(rows, predicted) for judge in (ours, theirs))
+def _apart(baseline: Baseline, there: Featuriser, drawn: Rows, width: int) -> dict[str, float]:
+    rows, predicted = baseline.rows({"layer4": drawn[0]}, drawn[1])
+    one, other = (baseline.features(rows, predicted, 0, each) for each in (NUMPY, there))
     steps = np.abs(one.psi.astype(int) - other.psi)
     squared_distances = np.abs(other.squared_distance / one.squared_distance - 1.0)
     return {
@@ -67,19 +69,20 @@ def _apart(ours: Baseline, theirs: Baseline, drawn: Rows, width: int) -> dict[st
     }
 
 
-def _features(judge: Baseline, drawn: Rows, batch: int) -> float:
-    rows, predicted = judge.rows({"layer4": drawn[0]}, drawn[1])
+def _features(baseline: Baseline, featuriser: Featuriser, drawn: Rows, batch: int) -> float:
+    rows, predicted = baseline.rows({"layer4": drawn[0]}, drawn[1])
 
     def work() -> None:
         for start in range(0, len(rows), batch):
-            judge.features(rows[start : start + batch], predicted[start : start + batch])
+            own = slice(start, start + batch)
+            baseline.features(rows[own], predicted[own], 0, featuriser)
 
     return _typical(work, len(drawn[1]))
 
 
-def _monitor(judge: Baseline, drawn: Rows, batch: int) -> float:
+def _monitor(baseline: Baseline, featuriser: Featuriser, drawn: Rows, batch: int) -> float:
     def work() -> None:
-        monitor = Monitor(judge, average_run_length=RUN_LENGTH)
+        monitor = Monitor(baseline, average_run_length=RUN_LENGTH, featuriser=featuriser)
         for start in range(0, len(drawn[1]), batch):
             own = slice(start, start + batch)
             monitor.update({"layer4": drawn[0][own]}, drawn[1][own])
@@ -88,7 +91,7 @@ def _monitor(judge: Baseline, drawn: Rows, batch: int) -> float:
 
 
 def _typical(work: Callable[[], None], requests: int) -> float:
-    """Microseconds a request; the first run, which loads kernels, does not count."""
+    """Microseconds per request; the first run, which loads kernels, does not count."""
     work()
     taken = []
     for _ in range(REPEATS):

@@ -67,7 +67,7 @@ def _methods() -> tuple[str, ...]:
     type=click.IntRange(10),
     default=1000,
     show_default=True,
-    help="Windows drawn per size and mixture; streams and hours grow with them.",
+    help="Windows per size and mixture; the numbers of streams and hours grow with it.",
 )
 @click.option(
     "--measures",
@@ -104,10 +104,10 @@ def _methods() -> tuple[str, ...]:
 @click.option(
     "--peers-python",
     type=click.Path(path_type=Path),
-    help="Interpreter that has alibi-detect and frouros; 'make peers' prepares the default.",
+    help="Interpreter with alibi-detect and frouros; 'make peers' prepares the default.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 @click.option(
     "--markdown",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),

@@ -14,7 +14,7 @@ __all__ = ["comparison_tables", "markdown", "tables"]
 
 
 def tables(outcome: Evaluation, alpha: float) -> Iterator[Table]:
-    """Tables of what was measured, in the order of the questions that people ask."""
+    """Tables of everything that was measured."""
     if outcome.false_alarm is not None:
         yield _table(
             f"false alarms on clean windows, alpha {alpha:g}",
@@ -41,7 +41,7 @@ def comparison_tables(found: Mapping[str, Mapping[str, Any]], alpha: float) -> I
     """Tables of several methods on the same windows; see `latentwatch.lab.peers.against`."""
     first = next(iter(found.values()))
     yield _table(
-        f"false alarms of each method, {first['windows']} clean windows a size, alpha {alpha:g}",
+        f"false alarms of each method, {first['windows']} clean windows per size, alpha {alpha:g}",
         ["set", *(f"W={size}" for size in first["false_alarm"]), "rows used", "seconds"],
         (
             [
@@ -78,7 +78,7 @@ def markdown(shown: Iterable[Table]) -> str:
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    # without a frame the widest of them fits into a terminal of 80 columns
+    # without a frame the widest table fits into a terminal of 80 columns
     table = Table(
         title=title, title_justify="left", caption_justify="left", box=None, pad_edge=False
     )
@@ -119,7 +119,7 @@ def _run_lengths(
 
 
 def _ends(found: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Lowest and highest run length of the splits, where there are several; else the interval."""
+    """Lowest and highest run length of several splits, or the interval of a single one."""
     if "splits" not in found:
         low, high = found["interval"]
         return low, high
@@ -164,7 +164,7 @@ def _discoveries(outcome: Evaluation) -> Table:
     found = outcome.fdr or {}
     shares = list(next(iter(found.values()), {}))
     table = _table(
-        f"hours of {outcome.hour_requests:,} requests: attacks found, flags that were false",
+        f"hours of {outcome.hour_requests:,} requests: attacks found, false flags",
         ["set", *(f"{float(share):.0%} attacked" for share in shares)],
         (
             [
@@ -200,7 +200,7 @@ def _patterns(
     pattern: Mapping[str, Mapping[str, Any]], suspects: Mapping[str, float | None]
 ) -> Table:
     return _table(
-        "alarms in windows of 100: how they are named, attacks among the ten most suspicious",
+        "alarms in windows of 100: their pattern, attacks among the ten most suspicious",
         ["set", "alarms", "adversarial", "drift", "suspects at 30 %"],
         (
             [

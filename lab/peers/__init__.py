@@ -1,6 +1,6 @@
-"""Other drift detectors, asked about the same windows in a Python of their own.
+"""Peers: other drift detectors that judge the same windows, in a Python environment of their own.
 
-They cannot be installed beside latentwatch: alibi-detect and frouros need numpy before 2.
+alibi-detect and frouros need numpy 1, so they cannot share an environment with latentwatch.
 """
 
 from latentwatch.lab.peers.run import (

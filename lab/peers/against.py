@@ -1,4 +1,4 @@
-"""``latentwatch evaluate --against``: ours and other methods on the same windows."""
+"""``latentwatch evaluate --against``: latentwatch and other methods on the same windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OURS = "latentwatch"
 ORIGINAL = "ladis"
 
 METHODS = (ORIGINAL, *PEERS)
-"""What can be compared with."""
+"""Methods to compare with."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -38,42 +38,41 @@ def against(
     python: Path = DEFAULT_PYTHON,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Measure false alarms and power of our method and of others on the same windows.
+    """Measure false alarms and power of latentwatch and other methods on the same windows.
 
-    Each method runs at its documented defaults on the chosen layers; the others get them side by
-    side, standardised (see `lab.peers.comparison`), and at most so many rows of the baseline as
-    `latentwatch.lab.peers.PEERS` says.
+    Each method runs with its documented defaults on the chosen layers. Other methods get the layers
+    concatenated and standardised (see `lab.peers.comparison`), and only as many baseline rows as
+    `latentwatch.lab.peers.PEERS` allows.
 
     Parameters
     ----------
     arrays
         As for `detector.evaluate`.
     methods
-        Some of `METHODS`; ours comes always, and first.
+        Some of `METHODS`; latentwatch is always included and comes first.
     attacks
-        Sets to measure power on; by default all but clean traffic and drift.
+        Sets on which to measure power; by default all except clean traffic and drift.
     alpha
-        Level of each window's test. The others take 100 random draws a test: below 0.01 ladis and
-        frouros reject nothing, and alibi goes on rejecting at 0.01.
+        Level of each window's test. The others use 100 random draws per test: below 0.01 ladis and
+        frouros reject nothing, and alibi still rejects at 0.01.
     windows
         Clean windows per size, and contaminated windows per mixture.
     python
-        Interpreter that has the other detectors.
+        Interpreter with the other detectors.
     progress
-        Called with the method, windows done and windows in all; the first call is at 0 windows,
-        before the fit.
+        Called with the method, windows done and the total; first with 0 windows, before the fit.
 
     Returns
     -------
     dict of method to dict
         ``false_alarm`` by window size, ``power`` by attack and mixture; ``reference_rows``, the
-        baseline rows that were used; ``windows`` of each kind; ``seconds``, of ours without the
-        fit and the feature map.
+        number of baseline rows used; ``windows`` of each kind; ``seconds``, for latentwatch without
+        the fit and the feature map.
 
     Raises
     ------
     PeersError
-        A method is unknown, or its detector is not installed or failed.
+        A method is unknown, its detector is not installed, or it failed.
     detector.ActivationsError
         Sets or layers are missing or too small.
     """
@@ -104,9 +103,9 @@ def compare(
     python: Path = DEFAULT_PYTHON,
     progress: Progress | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Do the same with a comparison that is fitted already, yielding each method when it is done.
+    """Like `against` with a fitted comparison; yields each method as soon as it is done.
 
-    So that what took its time is not lost should a later method fail; see `against`.
+    Results of slow methods are thus not lost if a later one fails.
     """
     _check_methods(methods, python)
     drawn = comparison.windows(windows, seed)
@@ -120,7 +119,7 @@ def compare(
 
 
 def _check_methods(methods: Sequence[str], python: Path) -> None:
-    """Fail before anything takes its time."""
+    """Fail early, before anything slow."""
     for method in methods:
         if method not in METHODS:
             raise PeersError(f"unknown method {method!r}: choose among {', '.join(METHODS)}")
@@ -129,12 +128,12 @@ def _check_methods(methods: Sequence[str], python: Path) -> None:
 
 
 def _silent(method: str, done: int, total: int) -> None:
-    """Take no notice of progress."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What all methods share."""
+    """The input that all methods share."""
 
     comparison: Comparison
     windows: list[Windows]
@@ -147,7 +146,7 @@ class _Run:
         return sum(len(one.rows) for one in self.windows)
 
     def timed(self, judge_all: Callable[[], list[float]], reference_rows: int) -> dict[str, Any]:
-        """Figures of a method, with what they cost."""
+        """Figures of a method and the time they took."""
         started = time.perf_counter()
         rejected = judge_all()
         return {
@@ -170,7 +169,7 @@ class _Run:
         ]
 
     def peer(self, method: str, python: Path) -> dict[str, Any]:
-        """The same of a method that runs in a child process."""
+        """Figures of a method that runs in a child process."""
         reference = self.comparison.reference_rows(PEERS[method].reference_rows, self.seed)
         rows = [row for one in self.windows for row in one.rows]
         work = Work(reference, self.comparison.rows, rows, self.alpha, self.seed)

@@ -1,8 +1,8 @@
-"""The same windows for several methods: what each of them rejects, at the same level.
+"""The same windows for several methods: which of them each method rejects at the same level.
 
-Input are arrays as for `detector.evaluate`. Other methods have one kernel and one array per
-window, so they get the chosen layers side by side, each column standardised by its mean and
-standard deviation on the baseline. Ours gets the layers as it always does.
+The input is arrays as for `detector.evaluate`. Other methods have one kernel and one array per
+window, so they get the chosen layers concatenated, with each column standardised by its mean and
+standard deviation on the baseline. latentwatch gets the layers as usual.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Windows:
     size : int
         Requests of a window.
     share : float
-        How many of them belong to the attack; 0 for clean windows.
+        Share of attack requests; 0 for clean windows.
     rows : int64 [windows, size]
         Row numbers in a `Comparison`: clean requests first, none twice in a window.
     """
@@ -54,25 +54,25 @@ class Windows:
 
     @property
     def name(self) -> str:
-        """Name among figures: "100" for clean windows, "100@0.2" for others."""
+        """Key of the figures: "100" for clean windows, "100@0.2" for others."""
         return f"{self.size}@{self.share}" if self.share else str(self.size)
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A fitted baseline, and the rows that windows are drawn from; make one with `fit`.
+    """A fitted baseline, and the rows from which windows are drawn; create one with `fit`.
 
     Parameters
     ----------
     baseline : Baseline
     reference : float32 [N, d]
-        The baseline's rows as other methods get them.
+        The baseline rows in the form for other methods.
     reference_predicted : int64 [N]
     rows : float32 [R, d]
-        Clean rows, then those of each attack, as other methods get them.
+        Clean rows, then those of each attack, in the form for other methods.
     predicted : int64 [R]
     features : Features
-        The same R rows as our method gets them.
+        The same R rows in the form for latentwatch.
     counts : dict of set to rows
         In the order of `rows`: "clean", then the attacks.
     """
@@ -102,7 +102,7 @@ class Comparison:
         layers : sequence of str, optional
             All by default.
         attacks : sequence of str, optional
-            Sets to measure power on; by default all but clean traffic and ordinary drift.
+            Sets on which to measure power; by default all except clean traffic and drift.
 
         Raises
         ------
@@ -117,12 +117,12 @@ class Comparison:
 
     @classmethod
     def of(cls, baseline: Baseline, sets: Mapping[str, Rows]) -> Comparison:
-        """Use a baseline that is fitted already.
+        """Create a comparison with an existing baseline.
 
         Parameters
         ----------
         sets : mapping of set to activations by layer, and predicted classes
-            "baseline", the very rows that were fitted; then "clean" and the attacks.
+            "baseline", the rows it was fitted on; then "clean" and the attacks.
         """
         kept = baseline.layout.kept
         parts = {name: baseline.rows(*rows) for name, rows in sets.items()}
@@ -142,7 +142,7 @@ class Comparison:
 
     @property
     def attacks(self) -> list[str]:
-        """Sets that power is measured on."""
+        """Sets on which power is measured."""
         return [name for name in self.counts if name != CLEAN]
 
     def windows(self, count: int, seed: int = 0) -> list[Windows]:
@@ -174,12 +174,12 @@ class Comparison:
         return Windows(name, size, share, np.array(drawn, dtype=np.int64))
 
     def reference_rows(self, most: int, seed: int = 0) -> Float32:
-        """At most so many rows of the baseline, a random choice."""
+        """A random choice of at most `most` rows of the baseline."""
         rng = np.random.default_rng([seed, 8])
         return self.reference[rng.permutation(len(self.reference))[:most]]
 
     def p_values(self, windows: Windows, tick: Tick | None = None) -> Float64:
-        """Our p-value [windows] of each window."""
+        """P-values [windows] of latentwatch."""
         found = np.empty(len(windows.rows))
         for number, rows in enumerate(windows.rows):
             sketch = self.baseline.sketch(self.features.take(rows))
@@ -191,7 +191,7 @@ class Comparison:
     def ladis(
         self, windows: Windows, ladis: Ladis, rng: np.random.Generator, tick: Tick | None = None
     ) -> Float64:
-        """P-value [windows] that the original procedure has for each window."""
+        """P-values [windows] of the original procedure."""
         found = np.empty(len(windows.rows))
         for number, rows in enumerate(windows.rows):
             found[number] = ladis.p_value(self.rows[rows], self.predicted[rows], rng)
@@ -206,7 +206,7 @@ def rates(p_values: ArrayLike, alpha: float) -> float:
 
 
 def figures(windows: Sequence[Windows], rejected: Sequence[float]) -> dict[str, Any]:
-    """Sort the share of rejected windows of each kind into ``false_alarm`` and ``power``.
+    """Arrange the share of rejected windows of each kind as ``false_alarm`` and ``power``.
 
     Returns
     -------
@@ -222,21 +222,21 @@ def figures(windows: Sequence[Windows], rejected: Sequence[float]) -> dict[str, 
 
 
 def chosen_attacks(sets: Mapping[str, object], attacks: Sequence[str] | None) -> list[str]:
-    """Sets to measure power on, checked."""
+    """Checked names of the sets on which to measure power."""
     available = [name for name in sets if name not in ("baseline", CLEAN)]
     if attacks is None:
         return [name for name in available if not is_drift(name)]
     for name in attacks:
         if name not in available:
             raise ActivationsError(
-                f"the set {name!r} is no attack of this file; "
+                f"the set {name!r} is not an attack in this file; "
                 f"choose among {', '.join(available) or 'none'}"
             )
     return list(attacks)
 
 
 def _check_counts(counts: Mapping[str, int]) -> None:
-    """Refuse sets that are too small, before the fit takes its time."""
+    """Refuse sets that are too small before the slow fit."""
     for name, count in counts.items():
         needed = max(size if name == CLEAN else round(size * share) for size, share in MIXTURES)
         if count < needed:

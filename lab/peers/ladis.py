@@ -1,7 +1,7 @@
-"""LADIS, the batch procedure that latentwatch comes from, to measure against.
+"""LADIS: the batch procedure from which latentwatch originates, as a reference.
 
-The original answers, once an hour, how many of 100 small two-sample tests reject. Quadratic in
-the rows of a test and repeated 100 times: use `Baseline.test` for anything but a comparison.
+Once per hour the original counts how many of 100 small two-sample tests reject. The cost is
+quadratic in the rows of a test, 100 times over: use `Baseline.test` for anything but a comparison.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ NARROWEST_TO_WIDEST = 5
 WIDEST = 4.0
 
 WILD_LENGTH = 0.2
-"""Correlation length, in rows, of the process that drives the bootstrap: next to none."""
+"""Correlation length, in rows, of the process behind the bootstrap: nearly uncorrelated."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ladis:
-    """The original procedure on one array of activations; make one with `Ladis.fit`.
+    """The original procedure on one array of activations; create it with `Ladis.fit`.
 
     Parameters
     ----------
@@ -43,17 +43,17 @@ class Ladis:
     predicted : int64 [N]
         Their predicted classes.
     mean, spread : float64 [d]
-        What rows are standardised with.
+        Moments for standardising rows.
     trials : int
         Tests per window.
     samples : int
-        Rows of each side in a test.
+        Rows per side of a test.
     bootstraps : int
-        Draws of the null distribution in a test.
+        Draws of the null distribution per test.
 
     Notes
     -----
-    Known of the original, from its public code: both sides are standardised with mean and
+    The public code of the original shows this much. Both sides are standardised with mean and
     standard deviation of the hold-out. In each of 100 trials, `samples` requests are drawn from
     the window without replacement, and as many hold-out rows, each with a weight that is the
     number of requests drawn of its predicted class (so that the class mix follows the window's
@@ -64,15 +64,15 @@ class Ladis:
 
     with a sum of five Gaussian kernels around the median heuristic, ``sqrt(median |x - y|^2 / 2)``
     of the trial. Its null distribution is the wild bootstrap ``mean of w_i w_j H_ij``, 100 draws
-    of a centred process w. What is published is the share of trials with a p-value below 0.05,
-    the "detection rate"; nothing decides about a window as a whole.
+    of a centred process w. The result is the share of trials with a p-value below 0.05, the
+    "detection rate"; there is no decision about the window as a whole.
 
-    Chosen here: 100 rows a trial, which the original leaves to its user (its default is 50);
-    windows of fewer requests, or with fewer hold-out rows of their classes, are tested with all
-    there are. The p-value of a trial is ``(1 + #{null >= observed}) / (1 + bootstraps)``, never 0;
+    Choices made here: 100 rows per trial, which the original leaves to the user (its default is
+    50). Smaller windows, or those with fewer hold-out rows of their classes, use all rows there
+    are. The p-value of a trial is ``(1 + #{null >= observed}) / (1 + bootstraps)``, never 0;
     at levels that are multiples of 0.01 it rejects what the original's rejects. The p-value of a
-    window is the median of its trials: it is at most alpha where more than half of them reject at
-    alpha, which is to say at a detection rate above 50 %. Levels below 1/101 are out of reach.
+    window is the median of its trials. It is at most alpha if more than half of them reject at
+    alpha, that is, at a detection rate above 50 %. Levels below 1/101 cannot be reached.
 
     References
     ----------
@@ -97,7 +97,7 @@ class Ladis:
         samples: int = SAMPLES,
         bootstraps: int = BOOTSTRAPS,
     ) -> Ladis:
-        """Keep the hold-out: rows [N, d] and predicted classes [N]."""
+        """Store the hold-out: rows [N, d] and predicted classes [N]."""
         raw, classes = _checked(rows, predicted, None)
         mean, spread = raw.mean(axis=0), raw.std(axis=0)
         spread = np.where(spread > 0.0, spread, 1.0)
@@ -111,7 +111,7 @@ class Ladis:
     def trial_p_values(
         self, rows: ArrayLike, predicted: ArrayLike, rng: np.random.Generator
     ) -> Float64:
-        """P-value [trials] of each trial; the share of small ones is what the original reports."""
+        """P-value [trials] of each trial; the original reports the share of small ones."""
         raw, classes = _checked(rows, predicted, self.rows.shape[1])
         window = ((raw - self.mean) / self.spread).astype(np.float32)
         return np.array([self._trial(window, classes, rng) for _ in range(self.trials)])
@@ -123,9 +123,9 @@ class Ladis:
         return wild_bootstrap_p_value(x, y, self.bootstraps, rng)
 
     def resample(self, classes: Int64, rng: np.random.Generator) -> Int64:
-        """Draw hold-out rows [n] that follow the predicted classes [n] of some requests.
+        """Draw hold-out rows [n] with the class mix of the predicted classes [n] of some requests.
 
-        Fewer than n where the hold-out has fewer rows of these classes.
+        Fewer than n if the hold-out has fewer rows of these classes.
         """
         largest = int(self.predicted.max())
         weights = np.bincount(classes, minlength=largest + 1)[self.predicted]
@@ -153,7 +153,7 @@ def wild_bootstrap_p_value(
 
 
 def squared_distances(rows: Float32) -> Float32:
-    """Squared distances [n, n] of rows [n, d]; by a matrix product, for speed."""
+    """Squared distances [n, n] of rows [n, d], by a matrix product for speed."""
     lengths = np.einsum("ij,ij->i", rows, rows)
     squared: Float32 = np.maximum(lengths[:, None] + lengths - 2.0 * (rows @ rows.T), 0.0)
     np.fill_diagonal(squared, 0.0)
@@ -161,11 +161,11 @@ def squared_distances(rows: Float32) -> Float32:
 
 
 def sum_of_kernels(squared: Float32, n: int) -> Float32:
-    """Sum of the Gaussian kernels [2n, 2n]; the median is taken between both samples.
+    """Sum of the Gaussian kernels [2n, 2n], with the median distance between the samples.
 
     Halving a bandwidth raises the kernel to the fourth power, which costs less than `exp`.
     """
-    # rows that are all alike have no scale; any will do
+    # equal rows have no scale; any will do
     median = max(float(np.median(squared[:n, n:])), 1e-12)
     kernel = np.exp(squared / np.float32(-(WIDEST**2) * median))
     total: Float32 = kernel.copy()
@@ -178,7 +178,7 @@ def sum_of_kernels(squared: Float32, n: int) -> Float32:
 
 def wild_process(n: int, bootstraps: int, rng: np.random.Generator) -> Float32:
     """Independent centred processes [n, bootstraps] of variance one, nearly uncorrelated."""
-    # here, for its import takes a third of a second, which no worker needs to wait for
+    # imported here because it takes a third of a second
     from scipy.signal import lfilter
 
     correlation = float(np.exp(-1.0 / WILD_LENGTH))
@@ -202,5 +202,5 @@ def _checked(rows: ArrayLike, predicted: ArrayLike, width: int | None) -> tuple[
     if not np.isfinite(found).all():
         raise NotFiniteError("some rows are not finite; leave such requests out")
     if not np.issubdtype(classes.dtype, np.integer) or int(classes.min()) < 0:
-        raise UnseenClassError("predicted classes must be integers from 0 on")
+        raise UnseenClassError("predicted classes must be integers of at least 0")
     return found, classes.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Starts the interpreter of the other detectors, hands it windows and reads what it says."""
+"""Runs the other detectors in their own interpreter and reads their verdicts."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 DEFAULT_PYTHON = Path(".venv-peers/bin/python")
-"""The interpreter that has the other detectors, from the current folder."""
+"""The interpreter with the other detectors, relative to the current folder."""
 
 LINES_SHOWN = 12
 CHECK_SECONDS = 60.0
 
-# Threads that wait for one another must not spin: on a machine that has other work to do,
-# a window takes alibi-detect ten times as long. It changes no figure.
+# Waiting threads must not spin: on a busy machine alibi-detect would take ten times as long per
+# window. The figures are the same.
 _QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 _SCRIPT = Path(__file__).with_name("script.py")
@@ -44,7 +44,7 @@ _PROGRESS = re.compile(r"window (\d+) of (\d+)\n")
 
 
 class PeersError(StreamError):
-    """Another detector is not installed, is unknown, or failed."""
+    """Another detector is unknown, not installed, or failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class Peer:
     title : str
         Name and version, for a table.
     reference_rows : int
-        Most baseline rows that it is given, a random choice: the cost of a window is quadratic in
-        them. With 5,000 rows alibi-detect takes 12 to 18 seconds for one window on two cores, with
-        1,000 about half a second; frouros, with 500, as long.
+        Most baseline rows it gets, chosen at random, because the cost of a window is quadratic in
+        them. With 5,000 rows alibi-detect takes 12 to 18 seconds per window on two cores, with
+        1,000 about half a second; frouros takes as long with 500.
     """
 
     title: str
@@ -71,19 +71,19 @@ PEERS = {
     "frouros-median": Peer("frouros 0.9.0 MMD, median bandwidth", 500),
     "mmd-permutation": Peer("MMD, permutation test", 1_000),
 }
-"""What `judge` can ask; the last needs no other package, only an interpreter with numpy."""
+"""Methods of `judge`; the last one only needs an interpreter with numpy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What a detector is asked.
+    """Input of a detector.
 
     Parameters
     ----------
     reference : float32 [m, d]
         Rows of the baseline.
     rows : float32 [R, d]
-        Rows that windows are made of.
+        Rows from which windows are built.
     windows : sequence of int64 [n]
         Row numbers of each window.
     alpha : float
@@ -112,14 +112,14 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """What a detector said: p-values float64 [W], and bool [W] whether it reports the window."""
+    """Output of a detector: p-values float64 [W], and whether it reports each window, bool [W]."""
 
     p_values: NDArray[np.float64]
     rejected: NDArray[np.bool_]
 
 
 def check(method: str, python: Path = DEFAULT_PYTHON) -> None:
-    """Raise a `PeersError` that says what to do, unless the interpreter has what is needed."""
+    """Raise a `PeersError` with advice if the interpreter lacks what a method needs."""
     if method not in PEERS:
         raise PeersError(f"unknown method {method!r}: choose among {', '.join(PEERS)}")
     try:
@@ -133,7 +133,7 @@ def check(method: str, python: Path = DEFAULT_PYTHON) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeersError(f"{python} cannot be run ({error}); {_how_to_install()}") from error
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise PeersError(f"{python} cannot judge by {method!r}: {last}; {_how_to_install()}")
 
 
@@ -149,15 +149,15 @@ def judge(
     Parameters
     ----------
     python
-        Interpreter that has the detector.
+        Interpreter with the detector.
     progress
-        Called after each window, with windows done and windows in all.
+        Called after each window with the number of windows done and the total.
 
     Raises
     ------
     PeersError
-        The interpreter or the detector is missing, or it failed; then the message has the end of
-        what it printed.
+        The interpreter or the detector is missing, or it failed; the message then ends with its
+        last output.
     """
     check(method, python)
     with tempfile.TemporaryDirectory(prefix="latentwatch-peers-") as folder:
@@ -169,7 +169,7 @@ def judge(
 
 
 def _run(command: list[str], progress: Callable[[int, int], None] | None) -> None:
-    """Run to the end; in a session of its own, so that it can be ended with its own children."""
+    """Run a command to its end, in its own session so that its children can be ended with it."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -194,12 +194,13 @@ def _run(command: list[str], progress: Callable[[int, int], None] | None) -> Non
             raise
     if process.returncode:
         raise PeersError(
-            f"the peer failed with status {process.returncode}: {''.join(said).strip() or 'silent'}"
+            f"the peer failed with status {process.returncode}: "
+            f"{''.join(said).strip() or 'no output'}"
         )
 
 
 def _how_to_install() -> str:
     return (
-        f"prepare a Python 3.11 of its own: python3.11 -m venv {DEFAULT_PYTHON.parent.parent} && "
+        f"prepare a Python 3.11 environment: python3.11 -m venv {DEFAULT_PYTHON.parent.parent} && "
         f"{DEFAULT_PYTHON.with_name('pip')} install -r {os.path.relpath(_REQUIREMENTS)}"
     )

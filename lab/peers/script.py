@@ -1,13 +1,13 @@
-"""Judges windows with another drift detector; runs in a Python that has it, see `lab.peers.run`.
+"""Judges windows with another drift detector, in the Python environment of `lab.peers.run`.
 
     PYTHON script.py check METHOD
     PYTHON script.py METHOD WORK.npz VERDICTS.npz
 
-Stand-alone: it imports the standard library, numpy and the detector that is asked for. After each
-window it writes a line ``window 12 of 240``.
+Stand-alone: it only imports the standard library, numpy and the requested detector. After each
+window it prints a line ``window 12 of 240``.
 
-WORK.npz holds ``reference`` float32 [m, d] and ``rows`` float32 [R, d]; windows as row numbers
-``index`` int64, one window after another, and their ``sizes`` int64 [W]; ``alpha`` and ``seed``.
+WORK.npz holds ``reference`` float32 [m, d] and ``rows`` float32 [R, d]; windows as concatenated
+row numbers ``index`` int64 and their ``sizes`` int64 [W]; ``alpha`` and ``seed``.
 VERDICTS.npz holds ``p_values`` float64 [W], and ``rejected`` bool [W] by each detector's own rule.
 """
 
@@ -28,18 +28,18 @@ Judge = Callable[[Rows], "tuple[float, bool]"]
 """P-value of a window [n, d], and whether the detector would report it."""
 
 PERMUTATIONS = 199
-"""Of our own permutation test: p-values from 0.005 on."""
+"""Permutations of the textbook test: p-values of 0.005 and above."""
 
 FROUROS_PERMUTATIONS = 100
-"""frouros has no default; its example of a multivariate detector, at level 0.01, takes 100."""
+"""frouros has no default; its multivariate example, at level 0.01, uses 100."""
 
 
 def alibi(reference: Rows, alpha: float, seed: int) -> Judge:
     """MMDDrift of alibi-detect on PyTorch, with everything at its default.
 
     One Gaussian kernel of the median bandwidth of the reference, 100 permutations. Its p-value is
-    the share of permutations that reach the observed value, 0 included, and it reports a drift
-    where that is below `alpha`. The share is in single precision, where 1 of 100 is below 0.01: at
+    the share of permutations that reach the observed value and may be 0. It reports drift if that
+    is below `alpha`. The share is in single precision, where 1 of 100 is below 0.01: at
     that level clean windows are reported with a probability of 2/101.
     """
     import torch
@@ -56,14 +56,14 @@ def alibi(reference: Rows, alpha: float, seed: int) -> Judge:
 
 
 def frouros(reference: Rows, alpha: float, seed: int) -> Judge:
-    """MMD of frouros with its default kernel: a Gaussian of bandwidth 1, whatever the data."""
+    """MMD of frouros with its default kernel, a Gaussian of bandwidth 1 for any data."""
     return _frouros(reference, 1.0, alpha, seed)
 
 
 def frouros_median(reference: Rows, alpha: float, seed: int) -> Judge:
-    """MMD of frouros with half the median distance for a bandwidth, as its example recommends.
+    """MMD of frouros with half the median distance as bandwidth, as its example recommends.
 
-    The example takes the median over both samples; here it is the reference's, once for all.
+    The example takes the median over both samples; here it is computed once, on the reference.
     """
     from scipy.spatial.distance import pdist
 
@@ -71,10 +71,10 @@ def frouros_median(reference: Rows, alpha: float, seed: int) -> Judge:
 
 
 class _Kernel:
-    """Values of a kernel between the rows at hand, looked up by row number.
+    """Kernel values between the current rows, looked up by row number.
 
-    frouros evaluates its kernel anew in every permutation, in processes that it forks for every
-    window. They inherit the values instead: the same figures, several times as fast.
+    frouros evaluates its kernel again in every permutation, in processes that it forks for every
+    window. Inheriting precomputed values gives the same figures several times faster.
     """
 
     values: ClassVar[Matrix] = np.empty((0, 0))
@@ -113,9 +113,9 @@ def _frouros(reference: Rows, bandwidth: float, alpha: float, seed: int) -> Judg
 
 
 def mmd_permutation(reference: Rows, alpha: float, seed: int) -> Judge:
-    """The textbook test: squared MMD, one Gaussian kernel, a permutation test; needs numpy alone.
+    """The textbook test: squared MMD, one Gaussian kernel, a permutation test; only needs numpy.
 
-    The bandwidth is the median distance within the reference, the p-value never 0.
+    The bandwidth is the median distance within the reference; the p-value is never 0.
     """
     rng = np.random.default_rng(seed)
     within = squared_distances(reference, reference)
@@ -166,11 +166,11 @@ METHODS: dict[str, tuple[Callable[[Rows, float, int], Judge], tuple[str, ...]]] 
     "frouros-median": (frouros_median, ("frouros",)),
     "mmd-permutation": (mmd_permutation, ()),
 }
-"""How to make each judge, and which packages that needs."""
+"""Factory of each judge, and the packages it needs."""
 
 
 def missing(method: str) -> list[str]:
-    """Packages that a method needs and this interpreter lacks."""
+    """Packages of a method that this interpreter lacks."""
     return [name for name in METHODS[method][1] if importlib.util.find_spec(name) is None]
 
 

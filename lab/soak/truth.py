@@ -14,7 +14,7 @@ from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.hours import HourPart, Tally
 from latentwatch.stream.core.times import HOUR_NS
 from latentwatch.stream.replay.offline import Message, OfflineReplay
-from latentwatch.stream.service.baselines import BaselineStore
+from latentwatch.stream.service.baselines import BaselineStore, featuriser_of
 from latentwatch.stream.settings import Settings
 
 __all__ = ["Hour", "Truth", "as_they_came", "hour_sums", "truth_of"]
@@ -52,7 +52,9 @@ def truth_of(settings: Settings, messages: Iterable[Any]) -> Truth:
     """
     truth = Truth()
     baselines = BaselineStore.of(settings, lambda: 0.0)
-    replay = OfflineReplay(settings, baselines.find)
+    replay = OfflineReplay(
+        settings, baselines.find, featuriser=featuriser_of(settings.feature_device)
+    )
     topics = settings.topics()
     lanes = list(replay.lanes(_sound(messages, truth)))
     truth.sums.update(

@@ -204,6 +204,7 @@ def _offline(recording: Recording, settings: Settings, options: dict[str, Any]) 
     from latentwatch.stream.core.outputs import Outputs, output_roles
     from latentwatch.stream.replay.outputs import OutputFiles, tables
     from latentwatch.stream.replay.partitions import replay_recording
+    from latentwatch.stream.service.baselines import featuriser_of
 
     topics, console = settings.topics(), Console(stderr=True)
     outputs = OutputFiles(options["out"], topics, force=options["force"])
@@ -211,7 +212,10 @@ def _offline(recording: Recording, settings: Settings, options: dict[str, Any]) 
     found, roles = Outputs(), output_roles(topics)
     with _bars(console) as bars, outputs:
         progress = _bar(bars, recording, "deciding")
-        records, refused = replay_recording(recording, settings, find, progress)
+        featuriser = featuriser_of(settings.feature_device)
+        records, refused = replay_recording(
+            recording, settings, find, progress, featuriser=featuriser
+        )
         for record in records:
             if role := roles.get(record.topic):
                 found.take(role, orjson.loads(record.value or b"")["data"])

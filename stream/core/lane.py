@@ -15,6 +15,7 @@ import numpy as np
 
 from latentwatch.detector import Baseline, Block, Decision, Monitor, Requests, SketchError
 from latentwatch.detector.features import Float32, Int64
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.producers.wire import ActivationBatch
 from latentwatch.stream.core.alerts import Alert, AlertTracker
 from latentwatch.stream.core.client_alerts import ClientAlertTracker
@@ -96,10 +97,17 @@ class Lane:
     baseline : Baseline or None
         Without one the rows are counted, and not judged.
     policy : Policy
+    featuriser : Featuriser
     """
 
-    def __init__(self, key: LaneKey, baseline: Baseline | None, policy: Policy) -> None:
-        self.key, self.policy = key, policy
+    def __init__(
+        self,
+        key: LaneKey,
+        baseline: Baseline | None,
+        policy: Policy,
+        featuriser: Featuriser = NUMPY,
+    ) -> None:
+        self.key, self.policy, self.featuriser = key, policy, featuriser
         self.last_offset = -1
         self.adopt(baseline)
         self.hours = HourAggregator(policy.allowed_lateness_ns)
@@ -131,6 +139,7 @@ class Lane:
                 average_run_length=self.policy.average_run_length,
                 lanes=self.policy.lanes,
                 partition=self.key.partition,
+                featuriser=self.featuriser,
             )
             self.extraction = ClientAlertTracker(
                 "/".join(map(str, self.key)), baseline, self.policy
@@ -280,7 +289,13 @@ class Lane:
             return int(unpack(data)[0]["last_offset"])
 
     @classmethod
-    def from_bytes(cls, data: bytes, baseline: Baseline | None, policy: Policy) -> Lane:
+    def from_bytes(
+        cls,
+        data: bytes,
+        baseline: Baseline | None,
+        policy: Policy,
+        featuriser: Featuriser = NUMPY,
+    ) -> Lane:
         """Inverse of `to_bytes`.
 
         If the baseline has changed, windows start empty, rows of the old unfinished block are
@@ -292,12 +307,14 @@ class Lane:
             The bytes are damaged.
         """
         with reading(data):
-            return cls._restored(data, baseline, policy)
+            return cls._restored(data, baseline, policy, featuriser)
 
     @classmethod
-    def _restored(cls, data: bytes, baseline: Baseline | None, policy: Policy) -> Lane:
+    def _restored(
+        cls, data: bytes, baseline: Baseline | None, policy: Policy, featuriser: Featuriser
+    ) -> Lane:
         header, (hours, monitor, clients, *outbox) = unpack(data)
-        lane = cls(LaneKey(*header["key"]), baseline, policy)
+        lane = cls(LaneKey(*header["key"]), baseline, policy, featuriser)
         lane.last_offset = header["last_offset"]
         lane.hours.load(hours)
         lane._parts = header["parts"]
@@ -320,6 +337,7 @@ class Lane:
                 monitor,
                 average_run_length=self.policy.average_run_length,
                 lanes=self.policy.lanes,
+                featuriser=self.featuriser,
             )
             self.extraction.load(header["extraction"], clients)
         except SketchError:

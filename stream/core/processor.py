@@ -8,6 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from latentwatch.detector import ActivationsError, DimensionError, NotFiniteError, UnseenClassError
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.producers.wire import (
     ActivationBatch,
     EndOfStream,
@@ -74,6 +75,8 @@ class Processor:
         Event times later than what it returns are refused.
     is_known : callable of (model, version), optional
         Whether a baseline is in place: such a model version always gets its lane.
+    featuriser : Featuriser
+        What executes the feature maps of all baselines.
     observer : Observer, optional
         Called for everything that happens.
     """
@@ -87,10 +90,12 @@ class Processor:
         limits: Limits,
         newest_ns: Callable[[], int],
         is_known: Callable[[str, str], bool] = lambda *_: False,
+        featuriser: Featuriser = NUMPY,
         observer: Observer | None = None,
     ) -> None:
         self._topics, self._find_baseline, self._policy = topics, find_baseline, policy
         self._limits, self._newest_ns, self._is_known = limits, newest_ns, is_known
+        self._featuriser = featuriser
         self._observer = observer or Observer()
         self._lanes: dict[int, dict[tuple[str, str], Lane]] = {}
         self._touched: set[LaneKey] = set()
@@ -110,7 +115,7 @@ class Processor:
             key = Lane.key_of(state)
             baseline = self._find_baseline(key.model, key.version)
             try:
-                lane = Lane.from_bytes(state, baseline, self._policy)
+                lane = Lane.from_bytes(state, baseline, self._policy, self._featuriser)
             except StateError as error:
                 # the partition must be taken over all the same, now and at every restart
                 _log.error(
@@ -231,7 +236,7 @@ class Processor:
                     "already: put one in place, and the worker finds it within a minute",
                 )
             key = LaneKey(*name, partition)
-            lanes[name] = Lane(key, self._find_baseline(*name), self._policy)
+            lanes[name] = Lane(key, self._find_baseline(*name), self._policy, self._featuriser)
         return lanes[name]
 
     def _end(self, end: EndOfStream, message: Incoming) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from latentwatch.detector import Baseline, Decision, Features, Monitor, Sketch, decide
 from latentwatch.detector.decision import LEAST_ROWS
 from latentwatch.detector.features import BLOCK_ROWS, CHUNK_ROWS
-from latentwatch.detector.repeats import repeated, row_digests
+from latentwatch.detector.rows import repeated, row_digests
 from latentwatch.stream.core.errors import InvestigationError
 from latentwatch.stream.investigate.alert import WindowAlert
 from latentwatch.stream.investigate.lane_rows import LaneRows

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import replace
-from functools import cache
 from itertools import islice
 
-from latentwatch.detector import Baseline
+from latentwatch.detector.featuriser import NUMPY, Featuriser, ParallelFeaturiser
 from latentwatch.producers.wire import ActivationBatch, Limits
 from latentwatch.stream.core.errors import RecordingError
 from latentwatch.stream.core.events import Record
@@ -46,14 +44,20 @@ class OfflineReplay:
         The baseline of a model version, or None.
     pool : Executor, optional
         Threads that read ahead and featurise; the records do not change.
+    featuriser : Featuriser
+        What executes the feature maps.
     """
 
     def __init__(
-        self, settings: Settings, find_baseline: FindBaseline, pool: Executor | None = None
+        self,
+        settings: Settings,
+        find_baseline: FindBaseline,
+        pool: Executor | None = None,
+        featuriser: Featuriser = NUMPY,
     ) -> None:
         self._topics, self._pool = settings.topics(), pool
         if pool is not None:
-            find_baseline = _spread_over(pool, find_baseline)
+            featuriser = ParallelFeaturiser(featuriser, pool.map)
         self._processor = Processor(
             self._topics,
             find_baseline,
@@ -61,6 +65,7 @@ class OfflineReplay:
             limits=Limits(value_bytes=settings.max_message_bytes),
             # no recorded message is from the future
             newest_ns=lambda: _END_OF_TIME,
+            featuriser=featuriser,
         )
         self._rates = RateAggregator(
             find_baseline, settings.false_discovery_rate, settings.hour_sketch_retention_hours
@@ -90,17 +95,6 @@ class OfflineReplay:
                 yield record
             elif report := self._rates.add(HourPart.from_bytes(record.value or b"")):
                 yield from report.to_records(self._topics)
-
-
-def _spread_over(pool: Executor, find_baseline: FindBaseline) -> FindBaseline:
-    """The same baselines, but featurising several chunks of rows at once."""
-
-    @cache
-    def find(model: str, version: str) -> Baseline | None:
-        baseline = find_baseline(model, version)
-        return replace(baseline, spread=pool.map) if baseline else None
-
-    return find
 
 
 def _slabs(messages: Iterable[Message], pool: Executor | None) -> Iterator[list[Message]]:

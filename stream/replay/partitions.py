@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentwatch.detector import Baseline
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.rates import FindBaseline
 from latentwatch.stream.recording import Recording
@@ -38,6 +39,7 @@ def replay_recording(
     find_baseline: FindBaseline,
     progress: Progress,
     least_rows: int = LEAST_ROWS,
+    featuriser: Featuriser = NUMPY,
 ) -> tuple[Iterator[Record], Counter[str]]:
     """Decide on a recording with all available cores.
 
@@ -49,6 +51,8 @@ def replay_recording(
     progress : callable of (rows done, rows in all)
     least_rows : int
         Fewest rows for which other processes are worth starting.
+    featuriser : Featuriser
+        What executes the feature maps; each process gets a copy.
 
     Returns
     -------
@@ -60,16 +64,21 @@ def replay_recording(
     replay = OfflineReplay(settings, find_baseline)
     cores = min(len(recording.partitions), len(os.sched_getaffinity(0)))
     if cores < 2 or len(recording) < least_rows:
-        return _in_threads(recording, settings, find_baseline, progress)
-    work = _Work(recording, settings, {name: find_baseline(*name) for name in recording.models})
+        return _in_threads(recording, settings, find_baseline, progress, featuriser)
+    baselines = {name: find_baseline(*name) for name in recording.models}
+    work = _Work(recording, settings, baselines, featuriser)
     return replay.with_rates(_in_processes(work, cores, progress, replay.refused)), replay.refused
 
 
 def _in_threads(
-    recording: Recording, settings: Settings, find_baseline: FindBaseline, progress: Progress
+    recording: Recording,
+    settings: Settings,
+    find_baseline: FindBaseline,
+    progress: Progress,
+    featuriser: Featuriser,
 ) -> tuple[Iterator[Record], Counter[str]]:
     pool = ThreadPoolExecutor()
-    replay = OfflineReplay(settings, find_baseline, pool)
+    replay = OfflineReplay(settings, find_baseline, pool, featuriser)
 
     def records() -> Iterator[Record]:
         with pool:
@@ -85,10 +94,12 @@ class _Work:
     recording: Recording
     settings: Settings
     baselines: dict[tuple[str, str], Baseline | None]
+    featuriser: Featuriser
 
     def partition(self, number: int, progress: Progress) -> tuple[list[Record], Counter[str]]:
         own = self.recording.select(partition=number)
-        replay = OfflineReplay(self.settings, lambda *name: self.baselines.get(name))
+        find = self.baselines.get
+        replay = OfflineReplay(self.settings, lambda *name: find(name), featuriser=self.featuriser)
         return list(replay.lanes(own.messages(progress))), replay.refused
 
 

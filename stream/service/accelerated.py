@@ -1,42 +1,43 @@
-"""The feature map of a baseline on an accelerator, with torch; the statistics stay where they are.
+"""The feature maps of baselines on an accelerator, with torch; everything else stays on the CPU.
 
-The arithmetic is that of `detector.features` and `detector.agreement`, in the same order and chunks
-of the same shape, so that one device gives the same bits for the same row whatever the batches.
+The arithmetic is that of `detector.features` and `detector.agreement`, in the same order and in
+chunks of the same shape, so one device gives the same bits for the same row whatever the batches.
 Between devices the last digits differ. On real activations (CIFAR-10, three layers), on an H200:
 one residual in 1,300 by a grid step, 1/256 of a standard deviation, squared distances by 6e-6 of
 their size, scores of clean windows by less than 0.0005 and of attacked ones by less than 0.002,
 where thresholds are about 4.4; every alarm is the same.
 
-A chunk takes a hundred small kernels, and on a CUDA device what costs is to launch them: they are
-recorded once as a graph and replayed with one launch.
+A chunk takes about a hundred small kernels, and on a CUDA device the launches dominate the cost.
+They are therefore recorded once as a graph, which is replayed with a single launch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentwatch.detector import Baseline
 from latentwatch.detector.agreement import LEAST_DISTANCE, STANDARD_CLIP, ClassDistances
 from latentwatch.detector.features import CHUNK_ROWS, CLIP, GRID, FeatureMap, Float32, Int16, Int64
+from latentwatch.detector.featuriser import Chunk, Residuals
+from latentwatch.detector.parts import BaselineParts
 from latentwatch.stream.core.errors import SettingsError
 
-__all__ = ["accelerated", "chosen_device"]
+__all__ = ["TorchFeaturiser", "chosen_device"]
 
 
 def chosen_device(setting: str) -> torch.device | None:
-    """The device that the setting ``feature_device`` asks for; None is the processor with numpy.
+    """The device that the setting ``feature_device`` names; None means numpy on the CPU.
 
     Raises
     ------
     SettingsError
-        It asks for a device that is not there.
+        The device is not available.
     """
     if setting == "cpu" or (setting == "auto" and not torch.cuda.is_available()):
         return None
@@ -44,32 +45,55 @@ def chosen_device(setting: str) -> torch.device | None:
     if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(
             f"feature_device is {setting!r}, and torch sees {torch.cuda.device_count()} such "
-            "devices here: set it to auto, which takes one where there is one, or to cpu"
+            "devices here: set it to auto, which uses one if there is one, or to cpu"
         )
     return device
-
-
-def accelerated(baseline: Baseline, device: torch.device) -> Baseline:
-    """The same baseline, whose feature maps run on a device."""
-    return replace(baseline, elsewhere=_Residuals(baseline, device))
 
 
 _Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class _Residuals:
-    """`Baseline.residuals` on a device."""
+class TorchFeaturiser:
+    """Featurises on a device.
 
-    def __init__(self, baseline: Baseline, device: torch.device) -> None:
-        self._made_of = baseline, device
-        self._distances = [_Distances(layer, device) for layer in baseline.agreement.layers]
-        self._centre = _tensor(baseline.agreement.centre, device)
-        self._spread = _tensor(baseline.agreement.spread, device)
-        self._maps = [_Map(view.map, device) for view in baseline.views]
+    Parameters
+    ----------
+    device : torch.device
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._prepared: WeakKeyDictionary[BaselineParts, _Maps] = WeakKeyDictionary()
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[TorchFeaturiser], tuple[torch.device]]:
+        """Another process, such as a worker of an offline replay, prepares its own copy."""
+        return TorchFeaturiser, (self.device,)
+
+    def residuals(self, parts: BaselineParts, chunks: Iterable[Chunk]) -> Iterable[Residuals]:
+        """Residuals of each chunk, in the order of the chunks."""
+        maps = self._maps_of(parts)
+        return (Residuals.of(parts, *maps(rows, groups)) for rows, groups in chunks)
+
+    def _maps_of(self, parts: BaselineParts) -> _Maps:
+        with self._lock:
+            if parts not in self._prepared:
+                self._prepared[parts] = _Maps(parts, self.device)
+            return self._prepared[parts]
+
+
+class _Maps:
+    """All feature maps of a baseline on a device."""
+
+    def __init__(self, parts: BaselineParts, device: torch.device) -> None:
+        self._distances = [_Distances(layer, device) for layer in parts.agreement.layers]
+        self._centre = _tensor(parts.agreement.centre, device)
+        self._spread = _tensor(parts.agreement.spread, device)
+        self._maps = [_Map(view.map, device) for view in parts.views]
         self._one_at_a_time = Lock()  # a graph has one place for its input
         self._compute: _Compute = self._residuals
         if device.type == "cuda":
-            self._compute = _graph(self._residuals, sum(baseline.layout.widths), device)
+            self._compute = _graph(self._residuals, sum(parts.layout.widths), device)
 
     @torch.inference_mode()
     def __call__(self, rows: Float32, groups: Int64) -> tuple[Int16, Float32]:
@@ -79,10 +103,6 @@ class _Residuals:
                 torch.from_numpy(np.ascontiguousarray(groups)),
             )
             return psi.cpu().numpy(), squared_distance.cpu().numpy()
-
-    def __reduce__(self) -> tuple[type[_Residuals], tuple[Baseline, torch.device]]:
-        """Another process, as offline replay starts some, makes its own on the device."""
-        return _Residuals, self._made_of
 
     def _residuals(self, raw: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
         known = torch.hstack([raw, self._agreement(raw, group)])

@@ -11,11 +11,12 @@ from fsspec.core import url_to_fs
 
 from latentwatch.detector import ArtefactError, Baseline, DetectorError
 from latentwatch.detector.artefact import read
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.stream.core.errors import SettingsError, SignatureError
 from latentwatch.stream.settings import Settings
 from latentwatch.stream.signing.trust import Trust, trust_of
 
-__all__ = ["BaselineStore", "baseline_url"]
+__all__ = ["BaselineStore", "baseline_url", "featuriser_of"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # as in latentwatch.producers.wire
 
@@ -55,13 +56,6 @@ class BaselineStore:
         A baseline that cannot promise it is not used.
     trust : callable of (url, content), optional
         Raises `SignatureError` where a baseline is not to be believed.
-    device : str
-        Where feature maps run; see the setting ``feature_device``.
-
-    Raises
-    ------
-    SettingsError
-        The device is not there.
     """
 
     def __init__(
@@ -72,12 +66,10 @@ class BaselineStore:
         average_run_length: float,
         lanes: int = 1,
         trust: Trust | None = None,
-        device: str = "cpu",
     ) -> None:
         self._folder, self._clock = folder, clock
         self._average_run_length, self._lanes = average_run_length, lanes
         self._trust = trust
-        self._placed = _placement(device)
         self._found: dict[tuple[str, str], Baseline] = {}
         self._missing_until: dict[tuple[str, str], float] = {}
         self._listed: frozenset[tuple[str, str]] = frozenset()
@@ -91,7 +83,7 @@ class BaselineStore:
         Raises
         ------
         SettingsError, SignatureError
-            The public keys cannot be used, or the device is not there.
+            The public keys cannot be used.
         """
         return cls(
             settings.baselines,
@@ -101,7 +93,6 @@ class BaselineStore:
             trust=trust_of(
                 settings.baseline_public_keys, required=settings.require_signed_baselines
             ),
-            device=settings.feature_device,
         )
 
     def find(self, model: str, version: str) -> Baseline | None:
@@ -152,18 +143,24 @@ class BaselineStore:
                 "that name, or be fitted again for the model whose name it has"
             )
         baseline.threshold(self._average_run_length, self._lanes)
-        return self._placed(baseline)
+        return baseline
 
 
-def _placement(device: str) -> Callable[[Baseline], Baseline]:
-    """What puts a baseline on a device."""
+def featuriser_of(device: str) -> Featuriser:
+    """Return what executes feature maps, by the setting ``feature_device``.
+
+    Raises
+    ------
+    SettingsError
+        The device is not available.
+    """
     if device == "cpu":
-        return lambda baseline: baseline
-    # half a gigabyte that the processor's own way does without
-    from latentwatch.stream.service.accelerated import accelerated, chosen_device
+        return NUMPY
+    # torch takes half a gigabyte of memory, which numpy does without
+    from latentwatch.stream.service.accelerated import TorchFeaturiser, chosen_device
 
     chosen = chosen_device(device)
-    return lambda baseline: accelerated(baseline, chosen) if chosen else baseline
+    return TorchFeaturiser(chosen) if chosen else NUMPY
 
 
 def _names_in(folder: str) -> Iterator[tuple[str, str]]:

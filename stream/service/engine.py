@@ -38,7 +38,7 @@ from latentwatch.stream.core.lane import LaneKey
 from latentwatch.stream.core.processor import Incoming, Processor
 from latentwatch.stream.core.rates import HourReport, RateAggregator
 from latentwatch.stream.kafka.reader import read_topic
-from latentwatch.stream.service.baselines import BaselineStore
+from latentwatch.stream.service.baselines import BaselineStore, featuriser_of
 from latentwatch.stream.service.lane_state import read_lane_states, state_key
 from latentwatch.stream.service.metrics import make_observer
 from latentwatch.stream.service.metrics.health import Health
@@ -99,6 +99,7 @@ class Engine:
             limits=Limits(value_bytes=settings.max_message_bytes),
             newest_ns=lambda: time.time_ns() + int(settings.max_future_seconds * 1e9),
             is_known=baselines.is_known,
+            featuriser=featuriser_of(settings.feature_device),
             observer=self.observer,
         )
         self._rates = RateAggregator(

@@ -17,7 +17,7 @@ CLASSES = 4
 
 @dataclass(frozen=True)
 class Traffic:
-    """Four Gaussian classes seen in three layers; where the class means lie never changes."""
+    """Four Gaussian classes in three layers, with fixed class means."""
 
     layers: tuple[str, ...] = tuple(LAYERS)
 
@@ -69,7 +69,7 @@ def traffic() -> Traffic:
 
 @pytest.fixture(scope="session")
 def deep_traffic() -> Traffic:
-    """Traffic of which only the deep layer was captured."""
+    """Traffic with only the deep layer captured."""
     return Traffic(("deep",))
 
 

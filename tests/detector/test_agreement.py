@@ -1,4 +1,4 @@
-"""Distances to class means: left out by formula and by refitting, and what they see."""
+"""Distances to class means: left out by formula and by refitting, and what they detect."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
-"""The artefact: one file that comes back the same, or not at all."""
+"""The artefact: a file that loads exactly as it was saved, or not at all."""
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def test_any_store_that_fsspec_knows_will_do(baseline: Baseline) -> None:
     assert not fsspec.filesystem("memory").exists("/models/signs/1/baseline.safetensors.part")
 
 
+def test_without_fsspec_paths_work_and_urls_are_refused_with_advice(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)  # type: ignore[arg-type]
+
+    loaded = Baseline.load(str(path))
+    assert loaded.save(str(path.with_name("copy"))) == loaded.sha256
+    with pytest.raises(ArtefactError, match="run `pip install fsspec`"):
+        Baseline.load("s3://models/signs/1.safetensors")
+
+
 def test_fitting_and_saving_are_repeatable_by_the_seed(deep_traffic: Any, content: bytes) -> None:
     url = "memory://repeatable.safetensors"
     small = {"longest_window": 32, "random_features": 16}
@@ -131,12 +143,12 @@ def test_one_changed_byte_anywhere_is_noticed(content: bytes) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.9999])
 def test_half_a_file_is_noticed(content: bytes, share: float) -> None:
-    with pytest.raises(ArtefactError, match="is no latentwatch baseline"):
+    with pytest.raises(ArtefactError, match="is not a latentwatch baseline"):
         load_bytes(content[: int(share * len(content))])
 
 
 def test_a_longer_file_is_noticed(content: bytes) -> None:
-    with pytest.raises(ArtefactError, match="is no latentwatch baseline"):
+    with pytest.raises(ArtefactError, match="is not a latentwatch baseline"):
         load_bytes(content + b"\0")
 
 
@@ -160,11 +172,11 @@ def test_another_file_is_refused_with_advice(other: bytes) -> None:
 def test_tensors_of_somebody_else_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"weight": np.zeros(4, np.float32)}, path)
-    with pytest.raises(ArtefactError, match="is no latentwatch baseline"):
+    with pytest.raises(ArtefactError, match="is not a latentwatch baseline"):
         Baseline.load(str(path))
 
     save_file({"weight": np.zeros(4, np.float32)}, path, metadata={"format": "pt"})
-    with pytest.raises(ArtefactError, match="is no latentwatch baseline"):
+    with pytest.raises(ArtefactError, match="is not a latentwatch baseline"):
         Baseline.load(str(path))
 
 

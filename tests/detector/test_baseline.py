@@ -1,8 +1,8 @@
-"""Fitting, asking once, and every refusal with its advice."""
+"""Fitting, one-off tests, and the advice of every error."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from latentwatch.detector import (
     TooFewRowsError,
     UnseenClassError,
 )
+from latentwatch.detector.featuriser import NUMPY, ParallelFeaturiser
 from latentwatch.detector.rows import feature_count
 
 SMALL = {
@@ -103,7 +104,7 @@ def mostly_the_same(data: Rows) -> None:
         (with_spatial_maps, DimensionError, "give one row of features per request"),
         (without_columns, DimensionError, "give one row of features per request"),
         (without_layers, DimensionError, "capture at least one"),
-        (with_fewer_rows_in_a_layer, DimensionError, r"ask for \(400, 6\)"),
+        (with_fewer_rows_in_a_layer, DimensionError, r"need \(400, 6\)"),
         (with_a_negative_class, UnseenClassError, "classes count from 0"),
         (with_a_rare_class, TooFewRowsError, r'2 \(19\); collect more .*rare_classes="pool"'),
     ],
@@ -120,7 +121,7 @@ def test_rows_that_carry_no_baseline_are_refused_with_advice(
 
 @pytest.mark.parametrize("predicted", [np.zeros(400), np.zeros((400, 1), int), np.zeros(399, int)])
 def test_predictions_must_be_one_integer_per_row(predicted: np.ndarray) -> None:
-    with pytest.raises(DimensionError, match=r"one integer class per row|ask for \(399, 4\)"):
+    with pytest.raises(DimensionError, match=r"one integer class per row|need \(399, 4\)"):
         Baseline.fit(rows()[0], predicted, **SMALL)
 
 
@@ -128,8 +129,8 @@ def test_predictions_must_be_one_integer_per_row(predicted: np.ndarray) -> None:
     ("settings", "error", "advice"),
     [
         ({"longest_window": 256}, TooFewRowsError, "collect at least 512, or choose a shorter"),
-        ({"longest_window": 100}, TooFewRowsError, "power of two from 32 on, not 100"),
-        ({"longest_window": 16}, TooFewRowsError, "power of two from 32 on, not 16"),
+        ({"longest_window": 100}, TooFewRowsError, "power of two of at least 32, not 100"),
+        ({"longest_window": 16}, TooFewRowsError, "power of two of at least 32, not 16"),
         ({"random_features": 63}, TooFewRowsError, "must be even"),
         ({"random_features": 202}, TooFewRowsError, "at most half of the 400 baseline rows"),
         ({"random_features": 0}, TooFewRowsError, "must be even"),
@@ -152,7 +153,7 @@ def test_features_are_as_many_as_the_rows_carry() -> None:
     assert feature_count(400, 128, 200) == 200
 
 
-def test_errors_about_baselines_and_rows_are_told_apart_by_their_base() -> None:
+def test_errors_about_baselines_and_rows_have_different_base_classes() -> None:
     assert issubclass(TooFewRowsError, BaselineError)
     assert issubclass(ConstantFeaturesError, BaselineError)
     for error in (NotFiniteError, DimensionError, UnseenClassError):
@@ -217,7 +218,7 @@ def small() -> Baseline:
     [
         (with_nan, NotFiniteError, "row 7 of layer 'deep'"),
         (with_fewer_rows_in_a_layer, DimensionError, r"shape \(399, 6\)"),
-        (without_columns, DimensionError, r"ask for \(400, 6\)"),
+        (without_columns, DimensionError, r"need \(400, 6\)"),
         (without_layers, DimensionError, "the baseline needs early, deep"),
         (with_a_negative_class, UnseenClassError, "classes count from 0"),
         (with_a_rare_class, UnseenClassError, "classes 0 to 1; fit a baseline for this version"),
@@ -346,7 +347,7 @@ def test_a_thread_pool_gives_the_same_bits(baseline: Baseline, traffic: Any) -> 
     rows, predicted = baseline.rows(*traffic.draw(700, np.random.default_rng(8)))
     alone = baseline.features(rows, predicted, 96)
     with ThreadPoolExecutor(3) as pool:
-        together = replace(baseline, spread=pool.map).features(rows, predicted, 96)
+        together = baseline.features(rows, predicted, 96, ParallelFeaturiser(NUMPY, pool.map))
     for field in fields(alone):
         assert np.array_equal(getattr(together, field.name), getattr(alone, field.name))
 
@@ -354,4 +355,4 @@ def test_a_thread_pool_gives_the_same_bits(baseline: Baseline, traffic: Any) -> 
 def test_an_error_in_a_thread_pool_is_not_lost(baseline: Baseline, traffic: Any) -> None:
     rows, predicted = baseline.rows(*traffic.draw(300, np.random.default_rng(8)))
     with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="broadcast"):
-        replace(baseline, spread=pool.map).features(rows[:, :-1], predicted)
+        baseline.features(rows[:, :-1], predicted, 0, ParallelFeaturiser(NUMPY, pool.map))

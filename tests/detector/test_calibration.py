@@ -1,4 +1,4 @@
-"""Thresholds keep their promise on clean streams never seen, and each known trap breaks it."""
+"""Thresholds hold on fresh clean streams, and each known trap breaks them."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -120,7 +120,7 @@ def clean_scores(worlds: list[World], deep_traffic: Any) -> list[list[Floats]]:
 
 
 def realised_run_length(scores: list[list[Floats]], thresholds: list[float]) -> float:
-    """Requests per alarm, each stream watched up to its first."""
+    """Requests per alarm, with each stream watched until its first alarm."""
     requests = alarms = 0
     for streams, threshold in zip(scores, thresholds, strict=True):
         for stream in streams:
@@ -211,7 +211,7 @@ def test_trap_the_marginal_quantile_ignores_that_windows_overlap(
 
 
 def permuted_scores_without_widening(world: World, size: int, count: int) -> Floats:
-    """What the null distribution of a window would be, were the rows not finitely many."""
+    """The null distribution of a window with infinitely many rows."""
     rows, null = world.left_out, world.view.null
     rng = np.random.default_rng(4)
     rank = null.typicality.rank(rows.squared_distance, rows.groups)
@@ -329,7 +329,7 @@ def test_calibration_is_repeatable_and_reports_its_progress(
 
 
 def test_views_that_decide_together_meet_the_same_rows(worlds: list[World]) -> None:
-    """Twice the same view is one view: no independence is assumed between the two."""
+    """The same view twice counts once: no independence is assumed between views."""
     pair = (worlds[0].left_out, worlds[0].view.null)
     once = calibrate([pair], LONGEST, 60_000, np.random.default_rng(5))
     twice = calibrate([pair, pair], LONGEST, 60_000, np.random.default_rng(5))

@@ -1,4 +1,4 @@
-"""Decisions: exact statistics of a sketch, who decides, and how the pattern is named."""
+"""Decisions: exact statistics of a sketch, the deciding views, and the pattern."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Two baselines side by side: what differs, and what that means."""
+"""Comparison of two baselines: what differs, and what that means."""
 
 import numpy as np
 import orjson

@@ -133,7 +133,7 @@ def test_a_permutation_test_returns_the_exact_mmd() -> None:
 
 
 def test_t_is_the_exact_mmd_of_the_whitened_kernel(baseline: Baseline, traffic: Any) -> None:
-    """Beside a second sample whose kernel entries vanish, the MMD is its first term: T."""
+    """Against a second sample whose kernel entries vanish, the MMD is its first term: T."""
     rng = np.random.default_rng(4)
     for rows in (2, 9, 64):
         features = baseline.features(*baseline.rows(*traffic.attacked(rows, rng)))

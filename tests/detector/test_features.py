@@ -1,4 +1,4 @@
-"""The feature map: what residuals are, and that their bits never depend on company or threads."""
+"""The feature map: the residuals, and bits that depend neither on other rows nor on threads."""
 
 import hashlib
 import os
@@ -228,7 +228,7 @@ def test_any_part_of_the_rows_gives_the_bits_of_the_whole(first: int, count: int
 
 
 def test_rows_are_featurised_in_one_fixed_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another shape may mean other last bits: it does for a single row, and may for any other."""
+    """The last bits may depend on the shape: they do for a single row, and may for others."""
     feature_map, _ = fitted()
     shapes = []
     residuals = FeatureMap.residuals

@@ -1,4 +1,4 @@
-"""Which requests are flagged and how many are adversarial, with errors at the rates promised."""
+"""Which requests are flagged and how many are adversarial, with the promised error rates."""
 
 from dataclasses import replace
 from typing import Any
@@ -51,7 +51,7 @@ def exact_procedure(p_values: NDArray[np.float64], rate: float, rows: int) -> in
 
 
 def upper_bound(level: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
-    """Share of clean requests below a level that 95 of 100 baselines of so many rows respect."""
+    """Share of clean requests below a level that holds for 95 of 100 baselines of `rows` rows."""
     return level + 1.6448536269514722 * np.sqrt(level * (1 - level) / rows)
 
 
@@ -157,7 +157,7 @@ def test_the_rate_holds_for_nineteen_baselines_of_twenty_and_not_only_on_average
 
 
 def far_away(traffic: Any, rows: int, rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
-    """Requests that no baseline could find typical."""
+    """Requests that are atypical for any baseline."""
     activations, predicted = traffic.draw(rows, rng)
     noise = rng.standard_normal(activations["deep"].shape)
     return {"deep": (activations["deep"] + 6.0 * noise).astype(np.float32)}, predicted

@@ -1,4 +1,4 @@
-"""The monitor: the same rows give the same decisions, however they arrive and wherever they go."""
+"""The monitor: the same rows give the same decisions, for any batches and after any restore."""
 
 from collections.abc import Callable
 from typing import Any
@@ -83,7 +83,7 @@ def test_other_batch_sizes_give_bit_identical_decisions_and_state(
 
 @settings(deadline=None, max_examples=40)
 @given(cuts=CUTS)
-def test_going_on_elsewhere_gives_bit_identical_decisions_and_state(
+def test_a_restored_monitor_gives_bit_identical_decisions_and_state(
     baseline: Baseline, stream: Stream, in_one_batch: Any, cuts: list[int]
 ) -> None:
     monitor = new_monitor(baseline)
@@ -320,7 +320,7 @@ def test_the_state_of_another_baseline_is_refused(
 ) -> None:
     state = new_monitor(baseline).state_bytes()
 
-    with pytest.raises(SketchError, match="start the lane anew with the new baseline"):
+    with pytest.raises(SketchError, match="restart the lane with the new baseline"):
         Monitor.restore(deep_baseline, state, average_run_length=RUN_LENGTH)
 
 
@@ -352,7 +352,7 @@ def test_damaged_state_is_noticed_or_does_no_harm(
     try:
         restored = Monitor.restore(baseline, bytes(damaged), average_run_length=RUN_LENGTH)
     except SketchError as error:
-        assert "start the lane anew" in str(error)  # noqa: PT017 - both outcomes are sound
+        assert "restart the lane" in str(error)  # noqa: PT017 - both outcomes are sound
     else:  # a few bits of the compressed form, such as its level, carry no content
         assert not cut
         assert restored.state_bytes() == in_one_batch[1]
@@ -360,9 +360,9 @@ def test_damaged_state_is_noticed_or_does_no_harm(
 
 @settings(deadline=None)
 @given(data=st.binary(max_size=100))
-def test_random_bytes_are_no_state(baseline: Baseline, data: bytes) -> None:
+def test_random_bytes_are_not_a_state(baseline: Baseline, data: bytes) -> None:
     for candidate in (data, b"LWM1" + data):
-        with pytest.raises(SketchError, match="start the lane anew"):
+        with pytest.raises(SketchError, match="restart the lane"):
             Monitor.restore(baseline, candidate, average_run_length=RUN_LENGTH)
 
 

@@ -62,7 +62,9 @@ def test_false_alarms_stay_below_two_per_cent_in_windows_of_every_size(
     assert penultimate.false_alarm[size] <= 0.02
 
 
-def test_single_requests_of_the_attack_are_told_from_clean_ones(penultimate: Evaluation) -> None:
+def test_single_requests_of_the_attack_are_separated_from_clean_ones(
+    penultimate: Evaluation,
+) -> None:
     assert penultimate.auroc["pgd_eps03"] >= 0.85
 
 

@@ -1,4 +1,4 @@
-"""Requests that repeat others: counted, never judged twice, whatever the batches."""
+"""Requests that repeat others: counted but never judged twice, for any batches."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 
 from latentwatch.detector import Baseline, Monitor, Sketch, decide
 from latentwatch.detector.decision import LEAST_ROWS
-from latentwatch.detector.repeats import repeated, row_digests
+from latentwatch.detector.rows import repeated, row_digests
 
 
 @pytest.mark.parametrize("within", [1, 3, 100])

@@ -72,5 +72,5 @@ def test_run_lengths_far_beyond_what_was_simulated_are_refused() -> None:
 
     assert runs.longest == 100 * 100 * 4_000
     assert runs.threshold(runs.longest) > runs.threshold(runs.longest / 2)
-    with pytest.raises(BaselineError, match="40,000,001 requests a lane cannot be promised"):
+    with pytest.raises(BaselineError, match="40,000,001 requests per lane cannot be promised"):
         runs.threshold(runs.longest + 1)

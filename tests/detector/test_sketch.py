@@ -218,7 +218,7 @@ SOUND = {"rows": 1, "shape": [0, 0, 0], "time_range": [1, 2], "offsets": [[0, 1,
     ],
 )
 def test_a_header_that_makes_no_sense_is_refused_by_name(header: object) -> None:
-    with pytest.raises(SketchError, match="no sketch of this version"):
+    with pytest.raises(SketchError, match="not a sketch of this version"):
         Sketch.from_bytes(signed(header))
 
 

@@ -115,9 +115,9 @@ def test_bytes_come_back_as_they_were(a: Sketch, b: Sketch) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_random_bytes_are_no_sketch(data: bytes) -> None:
+def test_random_bytes_are_not_a_sketch(data: bytes) -> None:
     for candidate in (data, b"LWS1" + data):
-        with pytest.raises(SketchError, match="no sketch of this version"):
+        with pytest.raises(SketchError, match="not a sketch of this version"):
             Sketch.from_bytes(candidate)
 
 
@@ -126,7 +126,7 @@ def test_one_changed_byte_is_noticed_wherever_it_is(a: Sketch, data: st.DataObje
     damaged = bytearray(a.to_bytes())
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
 
-    with pytest.raises(SketchError, match="no sketch of this version"):
+    with pytest.raises(SketchError, match="not a sketch of this version"):
         Sketch.from_bytes(bytes(damaged))
 
 
@@ -136,5 +136,5 @@ def test_missing_and_additional_bytes_are_noticed(a: Sketch, data: st.DataObject
     place = data.draw(st.integers(0, len(whole) - 1))
 
     for damaged in (whole[:place], whole[:place] + b"\0" + whole[place:], whole + b"\0" * 8):
-        with pytest.raises(SketchError, match="no sketch of this version"):
+        with pytest.raises(SketchError, match="not a sketch of this version"):
             Sketch.from_bytes(damaged)

@@ -1,4 +1,4 @@
-"""Who copies the model is seen within his queries; honest clients are left alone as promised."""
+"""Clients that copy the model are detected; honest ones rarely alarm, at the promised rate."""
 
 from itertools import pairwise
 
@@ -155,15 +155,15 @@ def test_a_copier_is_seen_among_honest_clients(baseline: Baseline, step: float) 
     alarms = update(monitor, mixed, labels, who.tolist())
     assert {alarm.client for alarm in alarms} == {"copier"}
     first = alarms[0]
-    # his first 40 queries are as good as anybody's
+    # the first 40 queries are like anybody's
     assert 40 < (who[: first.row + 1] == "copier").sum() < 80
     assert who[first.row] == "copier"
     assert first.evidence >= 1_000_000
-    # the likeliest beginning is near his first moved input, the one after 40
+    # the likeliest beginning is near the first moved input, the one after 40
     since = who[first.first_offset : first.row + 1]
     assert (since == "copier").sum() == first.queries
     assert 30 <= (who[: first.first_offset] == "copier").sum() <= 45
-    # while he goes on, so does the alarm; acquitted, he has to earn it anew
+    # the alarm lasts as long as the attack; after an acquittal, evidence starts from zero
     assert len(alarms) > 200
     monitor.acquit("copier")
     monitor.acquit("nobody")
@@ -256,7 +256,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(baseline: Baseline) ->
         update(monitor, rows, predicted + CLASSES, ["a"] * 10)
     assert monitor.state_bytes() == state
     for damaged in (b"", b"LWX2", state[:-9], b"LWM2" + state[4:]):
-        with pytest.raises(SketchError, match="no state of an extraction monitor"):
+        with pytest.raises(SketchError, match="not a state of an extraction monitor"):
             monitor.load_state(damaged)
     assert monitor.state_bytes() == state
     other = ExtractionMonitor(fit(*draw(600, 19)), average_run_length=1_000)

@@ -1,4 +1,4 @@
-"""Thin, pulsed, masked and spread attacks on a small baseline: what must come out of them."""
+"""Thin, pulsed, masked and spread attacks on a small baseline: expected results."""
 
 import numpy as np
 import pytest

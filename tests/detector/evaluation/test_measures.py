@@ -1,4 +1,4 @@
-"""The yardstick: what it measures, in which form, and that the seed decides alone."""
+"""Evaluation: what it measures, in which form, and that only the seed matters."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def test_every_mixture_of_every_attack_is_measured(power: dict[str, Any]) -> Non
     assert all(list(rates) == names for rates in power["power"].values())
 
 
-def test_attacks_are_told_from_benign_traffic(power: dict[str, Any]) -> None:
+def test_attacks_are_separated_from_benign_traffic(power: dict[str, Any]) -> None:
     assert power["power"]["plain"]["50@1.0"] == 1.0
     assert power["power"]["plain"]["100@0.2"] > 0.8
     assert power["auroc"]["plain"] > 0.85

@@ -1,4 +1,4 @@
-"""Single requests and hours in the yardstick."""
+"""Evaluation of single requests and hours."""
 
 from dataclasses import replace
 from typing import Any

@@ -82,7 +82,7 @@ def test_realised_run_lengths_of_benign_streams_are_those_asked_for(
     assert set(found.arl) == set(found.detail) == {"1000", "10000"}
     short = found.arl["1000"]
     assert set(short) == {"iid", "class_shift", "autocorrelated"}
-    # fifteen hundred rows that come again and again are one sample: wide bounds
+    # fifteen hundred rows that repeat many times are one sample: wide bounds
     assert 500 < (short["iid"] or 0) < 2_500
     assert 400 < (short["class_shift"] or 0) < 3_000
     low, high = found.detail["1000"]["iid"]["interval"]

@@ -85,7 +85,7 @@ def test_a_split_is_fitted_and_measured_though_its_baseline_lacks_a_class(
 
 @pytest.mark.parametrize(
     ("splits", "advice"),
-    [(2, "2 splits are for run lengths alone: add arl to the measures"), (0, "at least 1, not 0")],
+    [(2, "2 splits only affect run lengths: add arl to the measures"), (0, "at least 1, not 0")],
 )
 def test_splits_that_would_measure_nothing_are_refused(splits: int, advice: str) -> None:
     with pytest.raises(ActivationsError, match=advice):

@@ -1,4 +1,4 @@
-"""Streams of the yardstick: drawn as promised, and scored as a monitor would."""
+"""Streams for evaluation: drawn as documented, and scored like a monitor."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def test_scores_are_those_of_a_monitor_on_the_same_rows(baseline: Baseline, traf
     np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.01)
 
 
-def test_after_an_alarm_the_ring_fills_anew() -> None:
+def test_after_an_alarm_the_ring_starts_empty() -> None:
     scores = {
         1: np.array([0.0, 9.0, 0.0, 0.0, 0.0, 0.0, 9.0]),
         2: np.array([0.0, 9.0, 9.0, 0.0, 9.0, 9.0]),

@@ -1,4 +1,4 @@
-"""What speaks against a baseline is found, and nothing else is."""
+"""Screening finds every reason against a baseline, and nothing else."""
 
 import os
 from pathlib import Path
@@ -110,7 +110,7 @@ def test_few_rows_are_warned_of_and_rare_classes_refused_unless_pooled() -> None
     assert kinds(look(rows, pool_rare_classes=True)) == [("rows", "warn")]
 
 
-def test_drift_within_the_period_is_refused_and_its_time_told() -> None:
+def test_drift_within_the_period_is_refused_and_its_time_reported() -> None:
     activations, predicted = draw(2_000, 5)
     times = 480_000 * HOUR_NS + np.arange(2_000) * (HOUR_NS // 200)
     activations["early"][600:800] += 0.7

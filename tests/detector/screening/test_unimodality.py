@@ -1,4 +1,4 @@
-"""A sample of one mode passes, whatever its form; two modes do not."""
+"""Samples with one mode of any shape pass; samples with two modes do not."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Run lengths as people read them, of one split of the rows and of several."""
+"""Tables of run lengths, for one split of the rows and for several."""
 
 from pathlib import Path
 from typing import Any
@@ -81,4 +81,4 @@ def test_splits_without_run_lengths_are_refused_in_one_line(data: Path) -> None:
 
     assert result.exit_code == 1
     (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("Error: 6 splits are for run lengths alone: add arl to the measures")
+    assert line.startswith("Error: 6 splits only affect run lengths: add arl to the measures")

@@ -181,7 +181,7 @@ def test_sets_that_are_missing_or_too_small_are_refused_before_the_fit(arrays: A
 
     with pytest.raises(ActivationsError, match=r"'plain' has 90 rows.*need 100"):
         Comparison.fit(few)
-    with pytest.raises(ActivationsError, match=r"'unheard' is no attack.*plain, drift_plain"):
+    with pytest.raises(ActivationsError, match=r"'unheard' is not an attack.*plain, drift_plain"):
         Comparison.fit(arrays, attacks=["unheard"])
     with pytest.raises(ActivationsError, match="layer 'outer' is missing"):
         Comparison.fit(arrays, layers=["outer"])

@@ -1,4 +1,4 @@
-"""The original procedure: each of its parts against its definition, and what it can and cannot."""
+"""The original procedure: its parts against their definitions, and its limits."""
 
 from typing import Any
 
@@ -132,7 +132,7 @@ def test_a_class_with_few_hold_out_rows_makes_the_samples_smaller() -> None:
 
 
 @pytest.mark.parametrize("rows", [8, 32, 100, 250])
-def test_windows_of_any_size_are_told_from_a_shift(ladis: Ladis, rows: int) -> None:
+def test_windows_of_any_size_are_separated_from_a_shift(ladis: Ladis, rows: int) -> None:
     rng = np.random.default_rng(rows)
     window, predicted = draw(rows, rng)
 

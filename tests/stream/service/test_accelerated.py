@@ -8,9 +8,10 @@ import torch
 
 from latentwatch.detector import Baseline, Decision, Monitor
 from latentwatch.detector.features import GRID
+from latentwatch.detector.featuriser import NUMPY, Featuriser
 from latentwatch.stream.core.errors import SettingsError
-from latentwatch.stream.service.accelerated import accelerated, chosen_device
-from latentwatch.stream.service.baselines import BaselineStore, baseline_url
+from latentwatch.stream.service.accelerated import TorchFeaturiser, chosen_device
+from latentwatch.stream.service.baselines import featuriser_of
 from latentwatch.stream.settings import Settings
 
 DEVICES = [
@@ -49,7 +50,7 @@ def test_residuals_are_those_of_numpy_to_a_grid_step(baseline: Baseline, device:
     rows[0] = 3e38
     rows[1] = 1e-42
     ours = baseline.features(rows, predicted)
-    theirs = accelerated(baseline, torch.device(device)).features(rows, predicted)
+    theirs = baseline.features(rows, predicted, 0, TorchFeaturiser(torch.device(device)))
 
     assert theirs.psi.dtype == np.int16
     assert theirs.squared_distance.dtype == np.float32
@@ -64,11 +65,11 @@ def test_residuals_are_those_of_numpy_to_a_grid_step(baseline: Baseline, device:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_row_has_the_same_bits_whatever_the_batches(baseline: Baseline, device: str) -> None:
-    moved = accelerated(baseline, torch.device(device))
+    featuriser = TorchFeaturiser(torch.device(device))
     rows, predicted = baseline.rows(*draw(700, 2))
-    whole = moved.features(rows, predicted)
+    whole = baseline.features(rows, predicted, 0, featuriser)
     for start, end in ((0, 1), (1, 130), (130, 131), (131, 700)):
-        part = moved.features(rows[start:end], predicted[start:end], start % 128)
+        part = baseline.features(rows[start:end], predicted[start:end], start % 128, featuriser)
         assert np.array_equal(part.psi, whole.psi[start:end])
         assert np.array_equal(part.squared_distance, whole.squared_distance[start:end])
 
@@ -76,12 +77,12 @@ def test_a_row_has_the_same_bits_whatever_the_batches(baseline: Baseline, device
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_decisions_are_those_of_numpy(baseline: Baseline, device: str, shift: float) -> None:
-    def decided(judge: Baseline) -> list[Decision]:
-        monitor = Monitor(judge, average_run_length=50_000)
+    def decided(featuriser: Featuriser) -> list[Decision]:
+        monitor = Monitor(baseline, average_run_length=50_000, featuriser=featuriser)
         clean = monitor.update(*draw(2_000, 3))
         return clean + monitor.update(*draw(640, 4, shift))
 
-    ours, theirs = decided(baseline), decided(accelerated(baseline, torch.device(device)))
+    ours, theirs = decided(NUMPY), decided(TorchFeaturiser(torch.device(device)))
     assert [d.alarm for d in ours] == [d.alarm for d in theirs]
     assert any(d.alarm for d in ours) == bool(shift)
     scores = np.array([[d.score for d in side] for side in (ours, theirs)])
@@ -90,11 +91,12 @@ def test_decisions_are_those_of_numpy(baseline: Baseline, device: str, shift: fl
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_other_processes_get_it_whole(baseline: Baseline, device: str) -> None:
-    moved = accelerated(baseline, torch.device(device))
-    there = pickle.loads(pickle.dumps(moved))
+    here = TorchFeaturiser(torch.device(device))
+    there, copy = pickle.loads(pickle.dumps((here, baseline)))
     rows, predicted = baseline.rows(*draw(300, 5))
-    assert there.elsewhere is not None
-    assert np.array_equal(there.features(rows, predicted).psi, moved.features(rows, predicted).psi)
+    ours = baseline.features(rows, predicted, 0, here)
+    assert there.device == here.device
+    assert np.array_equal(copy.features(rows, predicted, 0, there).psi, ours.psi)
 
 
 def test_with_a_single_class_it_agrees_as_well() -> None:
@@ -109,12 +111,11 @@ def test_with_a_single_class_it_agrees_as_well() -> None:
         simulated_requests=50_000,
     )
     rows, predicted = single.rows({"deep": rng.standard_normal((64, 6))}, np.zeros(64, dtype=int))
-    theirs = accelerated(single, torch.device("cpu")).features(rows, predicted)
+    theirs = single.features(rows, predicted, 0, TorchFeaturiser(torch.device("cpu")))
     assert np.abs(single.features(rows, predicted).psi.astype(int) - theirs.psi).max() <= 1
 
 
-def test_the_setting_chooses(baseline: Baseline, tmp_path, monkeypatch) -> None:
-    baseline.save(baseline_url(str(tmp_path), "m", "1"))
+def test_the_setting_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen_device("cpu") is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
@@ -122,11 +123,8 @@ def test_the_setting_chooses(baseline: Baseline, tmp_path, monkeypatch) -> None:
     with pytest.raises(SettingsError, match="'cuda:1', and torch sees 0 such devices"):
         chosen_device("cuda:1")
     with pytest.raises(SettingsError, match="set it to auto"):
-        BaselineStore.of(Settings(feature_device="cuda"), lambda: 0.0)
-    settings = Settings(feature_device="auto", baselines=str(tmp_path), average_run_length=10_000)
-    found = BaselineStore.of(settings, lambda: 0.0).find("m", "1")
-    assert found is not None
-    assert found.elsewhere is None
+        featuriser_of("cuda")
+    assert featuriser_of(Settings(feature_device="auto").feature_device) is NUMPY
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert chosen_device("auto") == torch.device("cuda")

@@ -102,7 +102,7 @@ def test_a_signature_is_not_replaced_unless_forced(baseline: Path, key: Path) ->
 def test_what_is_no_baseline_is_not_signed(tmp_path: Path, key: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("not a baseline at all")
-    assert "is no latentwatch baseline" in refused(run("sign", other, "--key", key))
+    assert "is not a latentwatch baseline" in refused(run("sign", other, "--key", key))
     assert not Path(signature_url(str(other))).exists()
 
 
