@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from itertools import islice
 
+from latentwatch.detector import Baseline
 from latentwatch.detector.featuriser import NUMPY, Featuriser, ParallelFeaturiser
 from latentwatch.producers.wire import ActivationBatch, Limits
 from latentwatch.stream.core.errors import RecordingError
