@@ -31,6 +31,7 @@ and databases.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -305,18 +306,22 @@ class DeadLetter:
         """Topic, partition and offset: the key, the same for every delivery."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
-    def to_record(self, topics: Topics, most_bytes: int = 16 << 20) -> Record:
+    def to_record(self, topics: Topics, most_bytes: int = 16 << 20, *, cut: bool = False) -> Record:
         """The record to publish; our headers follow those of the message.
 
         Of a message of more than `most_bytes`, which compression hides from the broker, only the
-        beginning of the value is kept: otherwise the broker would refuse it, and the worker could
-        not continue.
+        beginning of the value is kept, and its size and digest: otherwise the broker would refuse
+        it, and the worker could not continue. With `cut` this is so for any message.
         """
-        key, value, headers, cut = self.key, self.value, self.headers, self.cut
+        key, value, headers, note = self.key, self.value, self.headers, self.cut
         size = len(key or b"") + len(value or b"")
         size += sum(len(name) + len(text or b"") for name, text in headers)
-        if size > most_bytes + DEAD_LETTER_ROOM:
-            cut = f"of {size} bytes, with {len(headers)} headers, {CUT_BYTES} are kept"
+        if cut or size > most_bytes + DEAD_LETTER_ROOM:
+            digest = hashlib.sha256(value or b"").hexdigest()
+            note = (
+                f"of {size} bytes, with {len(headers)} headers, {CUT_BYTES} are kept; the value "
+                f"had {len(value or b'')} bytes and SHA-256 {digest}"
+            )
             key, value, headers = None, (value or b"")[:CUT_BYTES], []
         why = {
             "latentwatch-reason": self.reason,
@@ -324,7 +329,7 @@ class DeadLetter:
             "latentwatch-topic": self.topic,
             "latentwatch-partition": str(self.partition),
             "latentwatch-offset": str(self.offset),
-            **({"latentwatch-cut": cut} if cut else {}),
+            **({"latentwatch-cut": note} if note else {}),
         }
         ours = [(name, text.encode("utf-8", "replace")) for name, text in why.items()]
         if key is not None:

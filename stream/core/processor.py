@@ -99,6 +99,7 @@ class Processor:
         self._observer = observer or Observer()
         self._lanes: dict[int, dict[tuple[str, str], Lane]] = {}
         self._touched: set[LaneKey] = set()
+        self._carrying: set[LaneKey] = set()
         self._waiting: dict[LaneKey, list[Admitted]] = {}
         self._ready: list[Record] = []
 
@@ -272,7 +273,7 @@ class Processor:
         """States of the lanes that changed since the last call.
 
         A state that carries parts of hours counts as changed once more: after they are published,
-        it must be stored without them, or a later take-over would publish them again.
+        it is stored without them, see `carrying`.
         """
         changed, carrying = {}, set()
         for key in sorted(self._touched):
@@ -280,8 +281,15 @@ class Processor:
             changed[key] = lane.to_bytes()
             if lane.take_outbox():
                 carrying.add(key)
-        self._touched = carrying
+        self._touched, self._carrying = carrying, set(carrying)
         return changed
+
+    def carrying(self) -> list[LaneKey]:
+        """Lanes whose stored state carries parts of hours that were published since.
+
+        Too long after, a take-over would publish such a part again when its hour is forgotten.
+        """
+        return sorted(self._carrying & self._touched)
 
     def _records(self, outputs: Iterable[Output]) -> list[Record]:
         return [self._record(output) for output in outputs]

@@ -6,10 +6,11 @@ The commit protocol of a batch, each step awaited before the next:
    again with the same key and the same bytes.
 2. Store the states of the lanes, with the parts of hours that they emit. What a wall clock closed
    would not be closed the same way again, so the state must carry it.
-3. Publish the parts of hours, then store those states without them. After a crash in between, the
-   worker that takes the lane over publishes them again, with the same part numbers, and the
-   rates ignore part numbers that are known. (Parts too large for a state follow from the messages
-   alone, as in step 1, and are published before it.)
+3. Publish the parts of hours. The lane's next state no longer carries them: it is stored by the
+   next flush, or once the lane has been silent for `idle_seconds`. A worker that takes the lane
+   over before that publishes them again with the same part numbers, and the rates ignore part
+   numbers that are known. (Parts too large for a state follow from the messages alone, as in
+   step 1, and are published before it.)
 4. Acknowledge the input offsets (`stream.service.app`). Messages that come again are skipped: the
    state has the last offset that it took in.
 """
@@ -18,20 +19,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TypeVar
 
 import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from latentwatch.producers.wire import Limits
-from latentwatch.stream.core.errors import StateError, SuspendedError, TopicError
+from latentwatch.stream.core.errors import StateError, SuspendedError
 from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import LaneKey
@@ -42,6 +40,7 @@ from latentwatch.stream.service.baselines import BaselineStore, featuriser_of
 from latentwatch.stream.service.lane_state import read_lane_states, state_key
 from latentwatch.stream.service.metrics import make_observer
 from latentwatch.stream.service.metrics.health import Health
+from latentwatch.stream.service.producer import OutputProducer
 from latentwatch.stream.service.traces import make_traces
 from latentwatch.stream.settings import Settings
 
@@ -110,15 +109,14 @@ class Engine:
         # one thread: the mathematics must not starve the heartbeats, and needs no locks
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detector")
         self._lock = asyncio.Lock()
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = OutputProducer(settings, self._check_pulse)
         self._pulse: float | None = None
+        self._error: BaseException | None = None
 
     async def stop(self) -> None:
         """Finish what is under way and disconnect."""
         async with self._lock:
-            if self._producer is not None:
-                await self._producer.stop()
-                self._producer = None
+            await self._producer.stop()
         await asyncio.to_thread(self._traces.close)
         self._log.info("worker stopped", **asdict(self.progress))
         self._executor.shutdown(wait=True)
@@ -126,7 +124,7 @@ class Engine:
     async def take(self, messages: list[Incoming]) -> None:
         """Take in a batch and flush; when this returns, the messages may be acknowledged."""
         self.pulse()
-        async with self._lock:
+        async with self._whole():
             await self._load_missing({message.partition for message in messages})
             with self._traces.batch(messages) as trace:
                 left = messages
@@ -139,6 +137,22 @@ class Engine:
                     self.health.progress(time.monotonic())
         self.progress.messages += len(messages)
         self.observer.records(len(messages))
+
+    @asynccontextmanager
+    async def _whole(self) -> AsyncIterator[None]:
+        """Alone with the lanes; after an error nothing more is taken in.
+
+        What failed half-way is repaired by a restart from the stored states. Anything taken in
+        before that would build on lanes that have run ahead of them.
+        """
+        async with self._lock:
+            if self._error is not None:
+                raise self._error
+            try:
+                yield
+            except BaseException as error:
+                self._error = error
+                raise
 
     def pulse(self) -> None:
         """Take note that the process runs; call it every second or so.
@@ -178,18 +192,14 @@ class Engine:
         have them.
         """
         self.pulse()
-        async with self._lock:
+        async with self._whole():
             await self._load_missing(owned)
             if not self.settings.idle_seconds:
                 return
-            now = time.monotonic()
-            pending = self._processor.pending()
-            silent = [
-                key
-                for key in pending
-                if now - self._heard.setdefault(key, now) >= self.settings.idle_seconds
-            ]
-            if silent and await is_member():
+            silent = self._silent(self._processor.pending())
+            # parts that were published and that a state still carries, see step 3
+            carried = self._silent(self._processor.carrying())
+            if (silent or carried) and await is_member():
                 records = await self._compute(
                     lambda: [
                         record
@@ -199,9 +209,14 @@ class Engine:
                 )
                 await self._flush(records)
 
+    def _silent(self, keys: Iterable[LaneKey]) -> list[LaneKey]:
+        """Lanes from which nothing has come for `idle_seconds`."""
+        now, patience = time.monotonic(), self.settings.idle_seconds
+        return [key for key in keys if now - self._heard.setdefault(key, now) >= patience]
+
     async def take_parts(self, partition: int, first: int, values: list[bytes | None]) -> None:
         """Add parts of hours, of which the first has offset `first`; publish what they change."""
-        async with self._lock:
+        async with self._whole():
             if partition not in self._rates_loaded:
                 earlier = read_topic(
                     self.settings, self.topics.hour_sketches, partitions=[partition], before=first
@@ -270,20 +285,22 @@ class Engine:
         self._heard.update(dict.fromkeys(await self._store_states(), now))
         if parts:
             await self._publish(parts)
-            await self._store_states()
+            if not self.settings.idle_seconds:
+                await self._store_states()
 
     async def _store_states(self) -> list[LaneKey]:
         """Write the states that changed; return their lanes."""
         states = await self._compute(self._processor.states)
         topic = self.topics.lane_state
-        await self._send(
+        await self._producer.send(
             (Record(topic, state_key(key), state, []), key.partition)
             for key, state in states.items()
         )
         return list(states)
 
     async def _publish(self, records: list[Record]) -> None:
-        await self._send([(record, await self._partition(record)) for record in records])
+        producer = self._producer
+        await producer.send([(record, await producer.partition_of(record)) for record in records])
         self.progress.published += len(records)
         for record in records:
             if record.topic == self.topics.dead_letter:
@@ -291,60 +308,5 @@ class Engine:
             elif record.topic == self.topics.alerts:
                 self.progress.alerts += 1
 
-    async def _partition(self, record: Record) -> int | None:
-        if record.route is None:
-            return None
-        producer = await self._connected()
-        with _existing(record.topic):
-            count = len(await producer.partitions_for(record.topic))
-        return zlib.crc32(record.route) % count
-
-    async def _send(self, records: Iterable[tuple[Record, int | None]]) -> None:
-        producer = await self._connected()
-        self._check_pulse()
-        futures = []
-        for record, partition in records:
-            with _existing(record.topic):
-                future = await producer.send(
-                    record.topic,
-                    key=record.key,
-                    value=record.value,
-                    headers=record.headers,
-                    partition=partition,
-                )
-            futures.append(future)
-        if futures:
-            await asyncio.gather(*futures)
-
-    async def _connected(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                **self.settings.kafka_options(),
-                acks="all",
-                enable_idempotence=True,
-                compression_type="zstd",
-                linger_ms=5,
-                max_request_size=self.settings.max_message_bytes + (1 << 20),
-            )
-            try:
-                await producer.start()
-            except KafkaError:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
-
     async def _compute(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-
-@contextmanager
-def _existing(topic: str) -> Iterator[None]:
-    """Name the topic that is missing, and say what to do."""
-    try:
-        yield
-    except UnknownTopicOrPartitionError as error:
-        raise TopicError(
-            f"topic {topic!r} does not exist: create it with `latentwatch topics` and restart the "
-            "worker; it continues where it stopped"
-        ) from error
