@@ -190,7 +190,7 @@ def test_what_cannot_be_tested_is_refused(ladis: Ladis) -> None:
         (rows[0], predicted, DimensionError, "do not match"),
         (rows[:1], predicted[:1], TooFewRowsError, "two rows or more"),
         (broken, predicted, NotFiniteError, "not finite"),
-        (rows, predicted - 9, UnseenClassError, "from 0 on"),
+        (rows, predicted - 9, UnseenClassError, "of at least 0"),
         (rows, predicted + 0.5, UnseenClassError, "integers"),
         (rows, np.full(10, 99), UnseenClassError, "hold-out has 0 rows"),
     ]
