@@ -102,7 +102,7 @@ def test_the_end_of_an_alert_with_an_unknown_beginning_is_reported(state: MakeSt
         b'{"data": {"id": "a"}}',
         b'{"data": {"id": 1, "status": "firing", "severity": "warning", "last_seen_at": ""}}',
         orjson.dumps({"data": alert_data(window="a text")}),
-        orjson.dumps({"data": alert_data(client="x\n")}),
+        orjson.dumps({"data": alert_data(id="x\n")}),
     ],
 )
 def test_a_record_that_is_not_an_alert_is_refused(value: bytes) -> None:
