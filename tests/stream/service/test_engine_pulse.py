@@ -96,3 +96,18 @@ def test_a_wall_clock_closes_nothing_for_who_is_no_member(requests: Any) -> None
     # a member tells what it closes, or would if there were a Kafka
     with pytest.raises(KafkaConnectionError):
         asyncio.run(silent(member=True))
+
+
+def test_after_an_error_nothing_more_is_taken_in(engine: Engine) -> None:
+    async def twice() -> list[str]:
+        said = []
+        for value in (b"damaged", b"anything"):
+            try:
+                # there is no broker: the first one fails while it reads what came before
+                await engine.take_parts(0, 7, [value])
+            except Exception as error:
+                said.append(repr(error))
+        return said
+
+    first, second = asyncio.run(twice())
+    assert first == second
