@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -40,7 +41,13 @@ from latentwatch.detector.evaluation.runs import (
     run_length_steps,
     run_lengths,
 )
-from latentwatch.detector.evaluation.sets import Labelled, fit_baseline, is_drift, split_sets
+from latentwatch.detector.evaluation.sets import (
+    SIMULATED_REQUESTS,
+    Labelled,
+    fit_baseline,
+    is_drift,
+    split_sets,
+)
 from latentwatch.detector.evaluation.splits import Splits
 from latentwatch.detector.features import Int64
 from latentwatch.detector.sketch import Features
@@ -150,6 +157,7 @@ def evaluate(
     windows: int = 1000,
     measures: Sequence[Measure] = MEASURES,
     splits: int = 1,
+    simulated_requests: int = SIMULATED_REQUESTS,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Fit on ``baseline``, then measure on requests drawn from the other sets.
@@ -167,13 +175,17 @@ def evaluate(
         Above 1, run lengths are measured on this many random splits of the pooled rows of
         ``baseline`` and ``clean``, with the sizes of the file. Everything else is measured on the
         split of the file.
+    simulated_requests : int
+        Length of the simulated clean streams of each fit; fewer are faster, and leave thresholds
+        less certain.
     """
     _check_options(measures, splits)
     sets = split_sets(arrays, layers)
     _check_rows({name: len(labels) for name, (_, labels) in sets.items() if name != "baseline"})
-    material = _fit(sets, alpha, seed, windows)
+    fit = partial(fit_baseline, simulated_requests=simulated_requests)
+    material = _material(fit(sets["baseline"], seed), sets, alpha, seed, windows)
     if splits > 1:
-        drawn = Splits.draw(sets["baseline"], sets["clean"], splits, seed)
+        drawn = Splits.draw(sets["baseline"], sets["clean"], splits, seed, fit)
         material = replace(material, splits=drawn)
     chosen = [measure for measure in MEASURES if measure in measures]
     total = sum(_STEPS[measure](material) for measure in chosen)
@@ -191,8 +203,9 @@ def evaluate(
     return Evaluation(**figures)
 
 
-def _fit(sets: Mapping[str, Labelled], alpha: float, seed: int, windows: int) -> _Material:
-    baseline = fit_baseline(sets["baseline"], seed)
+def _material(
+    baseline: Baseline, sets: Mapping[str, Labelled], alpha: float, seed: int, windows: int
+) -> _Material:
     rows = {name: baseline.rows(*sets[name]) for name in sets}
     features = {name: baseline.features(*rows[name]) for name in sets if name != "baseline"}
     return _Material(

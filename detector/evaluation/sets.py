@@ -57,8 +57,15 @@ def split_sets(
         ) from error
 
 
+SIMULATED_REQUESTS = 1_600_000
+"""Length of the simulated clean streams, as `Baseline.fit` has it."""
+
+
 def fit_baseline(
-    rows: tuple[Mapping[str, ArrayLike], ArrayLike], seed: int, classes: int | None = None
+    rows: tuple[Mapping[str, ArrayLike], ArrayLike],
+    seed: int,
+    classes: int | None = None,
+    simulated_requests: int = SIMULATED_REQUESTS,
 ) -> Baseline:
     """Fit as all measurements do: unusable features are dropped, not refused.
 
@@ -68,6 +75,8 @@ def fit_baseline(
         Activations [N, d] by layer, and predicted classes [N].
     classes : int, optional
         Number of classes of the model; by default the largest prediction plus one.
+    simulated_requests : int
+        See `Baseline.fit`.
     """
     return Baseline.fit(
         *rows,
@@ -77,6 +86,7 @@ def fit_baseline(
         classes=classes,
         rare_classes="pool",
         drop_constant=True,
+        simulated_requests=simulated_requests,
     )
 
 

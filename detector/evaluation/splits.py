@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from latentwatch.detector.baseline import Baseline
 from latentwatch.detector.evaluation.runs import (
     Rows,
     RunLengthFigures,
@@ -36,20 +37,29 @@ class Splits:
         Pooled rows of "baseline" and "clean".
     parts : list of (int64 [N], int64 [n])
         Row numbers of the baseline, and of the clean traffic, of each split.
+    fit : callable
+        `fit_baseline`, or the same with other options.
     """
 
     benign: Labelled
     parts: list[tuple[Int64, Int64]]
+    fit: Callable[..., Baseline] = fit_baseline
 
     @classmethod
-    def draw(cls, baseline: Labelled, clean: Labelled, count: int, seed: int) -> Splits:
+    def draw(
+        cls,
+        baseline: Labelled,
+        clean: Labelled,
+        count: int,
+        seed: int,
+        fit: Callable[..., Baseline] = fit_baseline,
+    ) -> Splits:
         """Divide the rows of two sets at random; each side keeps its size."""
         rng = np.random.default_rng([seed, 7])
         fitted, rows = len(baseline[1]), len(baseline[1]) + len(clean[1])
         orders = [rng.permutation(rows).astype(np.int64) for _ in range(count)]
-        return cls(
-            together(baseline, clean), [(order[:fitted], order[fitted:]) for order in orders]
-        )
+        parts = [(order[:fitted], order[fitted:]) for order in orders]
+        return cls(together(baseline, clean), parts, fit)
 
     def steps(self) -> int:
         """Ticks of `run_lengths`: one per fit, plus those of the streams."""
@@ -68,7 +78,7 @@ class Splits:
     ) -> RunLengthFigures:
         fitted, clean = (taken(self.benign, places) for places in part)
         # the largest class may be so rare that only the clean rows have it
-        baseline = fit_baseline(fitted, seed, classes=int(self.benign[1].max()) + 1)
+        baseline = self.fit(fitted, seed, classes=int(self.benign[1].max()) + 1)
         tick()
         raw = Rows(*baseline.rows(*clean))
         features = baseline.features(raw.rows, raw.predicted)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ def device(
     place: str = "cuda",
     requests: int = REQUESTS,
     widths: Sequence[int] = (512, 2048),
+    **options: Any,
 ) -> dict[str, float]:
     """Wall time in microseconds per request, and how far the results of the two places differ.
 
@@ -40,7 +42,7 @@ def device(
     for width in widths:
         say(f"fitting a baseline of width {width}")
         traffic = BenchTraffic(width=width)
-        baseline = traffic.baseline()
+        baseline = traffic.baseline(**options)
         there = TorchFeaturiser(torch.device(place))
         rows = traffic.draw(requests, 3)
         found |= _apart(baseline, there, rows, width)

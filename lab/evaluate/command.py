@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+SIMULATED_REQUESTS = 1_600_000
+"""The default of `latentwatch.detector.evaluate`, which is imported when it is needed."""
+
+
 class _Names(click.ParamType):
     """Names separated by commas; the choices are imported when they are needed."""
 
@@ -106,6 +110,13 @@ def _methods() -> tuple[str, ...]:
     type=click.Path(path_type=Path),
     help="Interpreter with alibi-detect and frouros; 'make peers' prepares the default.",
 )
+@click.option(
+    "--simulated-requests",
+    type=click.IntRange(1_000),
+    default=SIMULATED_REQUESTS,
+    show_default=True,
+    help="Length of the simulated streams that set thresholds; fewer are faster and less certain.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 @click.option(
@@ -184,7 +195,7 @@ def _compare(
     from latentwatch.lab.peers import DEFAULT_PYTHON
     from latentwatch.lab.peers.against import against
 
-    names = ("layers", "attacks", "alpha", "seed", "windows")
+    names = ("layers", "attacks", "alpha", "seed", "windows", "simulated_requests")
     with Progress(console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 
@@ -211,7 +222,9 @@ def _heading(data: tuple[Path, ...], layers: str | None, options: dict[str, Any]
     words += ["--layers", layers] if layers else []
     for name in ("windows", "alpha", "seed"):
         words += [f"--{name}", f"{options[name]:g}"]
-    words += ["--splits", str(options["splits"])] if options["splits"] > 1 else []
+    for name, usual in (("splits", 1), ("simulated_requests", SIMULATED_REQUESTS)):
+        if options[name] != usual:
+            words += [f"--{name.replace('_', '-')}", str(options[name])]
     return f"`{shlex.join(words)}`, version {__version__}, {day}.\n\n"
 
 

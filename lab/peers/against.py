@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latentwatch.detector.evaluation.sets import SIMULATED_REQUESTS
 from latentwatch.lab.peers import DEFAULT_PYTHON, PEERS, PeersError, Work, check, judge
 from latentwatch.lab.peers.comparison import Comparison, Windows, figures, rates
 from latentwatch.lab.peers.ladis import Ladis
@@ -35,6 +36,7 @@ def against(
     alpha: float = 0.01,
     seed: int = 0,
     windows: int = 200,
+    simulated_requests: int = SIMULATED_REQUESTS,
     python: Path = DEFAULT_PYTHON,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -79,7 +81,13 @@ def against(
     _check_methods(methods, python)
     if progress is not None:
         progress(OURS, 0, 1)
-    comparison = Comparison.fit(arrays, layers=layers, attacks=attacks, seed=seed)
+    comparison = Comparison.fit(
+        arrays,
+        layers=layers,
+        attacks=attacks,
+        seed=seed,
+        simulated_requests=simulated_requests,
+    )
     return dict(
         compare(
             comparison,

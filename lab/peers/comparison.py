@@ -18,7 +18,12 @@ from latentwatch.detector.baseline import Baseline
 from latentwatch.detector.decision import decide
 from latentwatch.detector.errors import ActivationsError
 from latentwatch.detector.evaluation.measures import MIXTURES
-from latentwatch.detector.evaluation.sets import fit_baseline, is_drift, split_sets
+from latentwatch.detector.evaluation.sets import (
+    SIMULATED_REQUESTS,
+    fit_baseline,
+    is_drift,
+    split_sets,
+)
 from latentwatch.detector.features import Float32, Float64, Int64
 from latentwatch.detector.sketch import Features
 from latentwatch.lab.peers.ladis import Ladis
@@ -93,6 +98,7 @@ class Comparison:
         layers: Sequence[str] | None = None,
         attacks: Sequence[str] | None = None,
         seed: int = 0,
+        simulated_requests: int = SIMULATED_REQUESTS,
     ) -> Comparison:
         """Fit on ``baseline`` as `detector.evaluate` does.
 
@@ -112,7 +118,7 @@ class Comparison:
         sets = split_sets(arrays, layers)
         names = ["baseline", CLEAN, *chosen_attacks(sets, attacks)]
         _check_counts({name: len(sets[name][1]) for name in names[1:]})
-        baseline = fit_baseline(sets["baseline"], seed)
+        baseline = fit_baseline(sets["baseline"], seed, simulated_requests=simulated_requests)
         return cls.of(baseline, {name: sets[name] for name in names})
 
     @classmethod

@@ -40,7 +40,10 @@ def data() -> Arrays:
 def penultimate(data: Arrays) -> Evaluation:
     chosen = ("baseline", "clean", "pgd_eps03")
     few = {key: values for key, values in data.items() if key.split(".")[0] in chosen}
-    return evaluate(few, layers=["layer4"], alpha=0.01, seed=0, windows=1000, measures=["power"])
+    return evaluate(
+        few, layers=["layer4"], alpha=0.01, seed=0, windows=1000, measures=["power"],
+        simulated_requests=400_000,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("mixture", ["32@1.0", "50@1.0", "50@0.3", "100@0.2"])

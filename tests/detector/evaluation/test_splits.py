@@ -1,5 +1,6 @@
 """Run lengths over random splits of the benign rows."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from latentwatch.detector import ActivationsError, evaluate
 from latentwatch.detector.evaluation.runs import RunLengthFigures
-from latentwatch.detector.evaluation.sets import Labelled
+from latentwatch.detector.evaluation.sets import Labelled, fit_baseline
 from latentwatch.detector.evaluation.splits import Splits, pooled
 
 
@@ -70,7 +71,8 @@ def benign(deep_traffic: Any) -> tuple[Labelled, Labelled]:
 def test_a_split_is_fitted_and_measured_though_its_baseline_lacks_a_class(
     benign: tuple[Labelled, Labelled],
 ) -> None:
-    splits = Splits.draw(*benign, 1, seed=3)
+    fit = partial(fit_baseline, simulated_requests=400_000)
+    splits = Splits.draw(*benign, 1, seed=3, fit=fit)
     assert 1999 in splits.parts[0][1], "choose a seed that leaves the row out of the baseline"
     steps: list[int] = []
 

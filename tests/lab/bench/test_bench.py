@@ -17,6 +17,8 @@ from latentwatch.lab.bench.traffic import BenchTraffic
 from latentwatch.lab.bench.worker import state
 from latentwatch.stream.cli.main import main
 
+SMALL = {"simulated_requests": 20_000, "random_features": 64}
+
 
 def quiet(_: str) -> None:
     """Say nothing."""
@@ -44,7 +46,7 @@ def test_offline_decisions_are_measured(tmp_path: Path) -> None:
 
 
 def test_feature_maps_elsewhere_are_measured(tmp_path: Path) -> None:
-    found = device(tmp_path, quiet, "cpu", requests=300, widths=(32,))
+    found = device(tmp_path, quiet, "cpu", requests=300, widths=(32,), **SMALL)
     assert found["largest_grid_steps_apart_width_32"] <= 1
     assert len(found) == 3 + 2 * 2 * 2
     assert found["features_device_microseconds_width_32_batch_128"] > 0

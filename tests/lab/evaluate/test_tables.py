@@ -59,7 +59,7 @@ def test_evaluate_measures_run_lengths_on_the_splits_that_were_asked_for(
     kept = tmp_path / "figures.md"
     result = run(
         "evaluate", data, "--measures", "arl", "--windows", "10", "--splits", "2",
-        "--json", "--markdown", kept,
+        "--simulated-requests", "400000", "--json", "--markdown", kept,
     )  # fmt: skip
 
     assert result.exit_code == 0, result.output
@@ -72,7 +72,7 @@ def test_evaluate_measures_run_lengths_on_the_splits_that_were_asked_for(
     assert first["alarms"] != second["alarms"]
     text = kept.read_text()
     assert text.startswith("`latentwatch evaluate benign.npz --windows 10 --alpha 0.01 --seed 0 ")
-    assert "--splits 2`" in text
+    assert "--splits 2 --simulated-requests 400000`" in text
     assert "lowest to highest of 2 splits" in text
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from latentwatch import __version__
 from latentwatch.stream.cli.main import main
 
+QUICK = ("--simulated-requests", "400000")
 NAMES = ("--model", "signs", "--model-version", "7")
 
 
@@ -143,7 +144,7 @@ def test_files_of_another_kind_are_one_line(data: Path, tmp_path: Path) -> None:
         assert_one_line(
             run("baseline", "fit", wrong, *NAMES, "--baselines", tmp_path), "not an npz file"
         )
-    assert_one_line(run("baseline", "show", data), "no latentwatch baseline")
+    assert_one_line(run("baseline", "show", data), "not a latentwatch baseline")
     assert_one_line(run("baseline", "show", tmp_path / "missing"), "missing")
     assert_one_line(run("baseline", "show", tmp_path), "directory")
     assert_one_line(run("baseline", "show", "foo://bucket/b"), "cannot be opened")
@@ -154,13 +155,24 @@ def test_a_model_name_that_leads_out_of_the_folder_is_refused(data: Path, tmp_pa
     inside = tmp_path / "a" / "b"
     options = ("--model-version", "1", "--baselines", inside)
     result = run("baseline", "fit", data, "--model", "../../escaped", *options)
-    assert_one_line(result, "no name of a model")
+    assert_one_line(result, "not a valid model or version name")
     assert list(tmp_path.rglob("*.safetensors")) == []
 
 
 def test_evaluate_measures_and_repeats_itself(data: Path) -> None:
     first, again = (
-        run("evaluate", data, "--json", "--windows", "40", "--seed", "3", "--measures", "power")
+        run(
+            "evaluate",
+            data,
+            *QUICK,
+            "--json",
+            "--windows",
+            "40",
+            "--seed",
+            "3",
+            "--measures",
+            "power",
+        )
         for _ in range(2)
     )
     assert first.exit_code == 0, first.output
@@ -177,7 +189,7 @@ def test_evaluate_measures_and_repeats_itself(data: Path) -> None:
 
 
 def test_evaluate_shows_tables_of_every_measure(data: Path) -> None:
-    result = run("evaluate", data, "--windows", "10")
+    result = run("evaluate", data, *QUICK, "--windows", "10")
     assert result.exit_code == 0, result.output
     assert max(map(len, result.stdout.splitlines())) <= 80
     for text in ("W=100", "@0.3", "AUROC", "attack", "autocorrelated", "90th percentile",
@@ -188,13 +200,13 @@ def test_evaluate_shows_tables_of_every_measure(data: Path) -> None:
 def test_sets_may_come_from_several_files(data: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.npz"
     np.savez(more, **draw("another", 120, scale=2.0))  # type: ignore[arg-type]
-    result = run("evaluate", data, more, "--windows", "10", "--measures", "power", "--json")
+    result = run("evaluate", data, more, *QUICK, "--windows", "10", "--measures", "power", "--json")
     assert set(orjson.loads(result.stdout)["power"]) == {"attack", "another"}
     assert_one_line(run("evaluate", data, more, more), "more.npz has another.deep, and so has")
 
 
 def test_measures_are_chosen_by_name(data: Path) -> None:
-    result = run("evaluate", data, "--windows", "10", "--measures", "delay", "--json")
+    result = run("evaluate", data, *QUICK, "--windows", "10", "--measures", "delay", "--json")
     assert set(orjson.loads(result.stdout)) == {"delay", "delay_90", "delay_streams"}
     wrong = run("evaluate", data, "--measures", "power,speed")
     assert wrong.exit_code == 2
@@ -206,7 +218,7 @@ def test_other_methods_see_the_same_windows_and_all_tables_can_be_kept(
 ) -> None:
     kept = tmp_path / "figures.md"
     result = run(
-        "evaluate", data, "--windows", "10", "--measures", "power", "--against", "ladis",
+        "evaluate", data, *QUICK, "--windows", "10", "--measures", "power", "--against", "ladis",
         "--against-windows", "10", "--json", "--markdown", kept,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
