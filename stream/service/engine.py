@@ -29,7 +29,7 @@ from typing import TypeVar
 import structlog
 
 from latentwatch.producers.wire import Limits
-from latentwatch.stream.core.errors import StateError, SuspendedError
+from latentwatch.stream.core.errors import StateError, StreamError, SuspendedError
 from latentwatch.stream.core.events import Record
 from latentwatch.stream.core.hours import HourPart
 from latentwatch.stream.core.lane import LaneKey
@@ -147,7 +147,10 @@ class Engine:
         """
         async with self._lock:
             if self._error is not None:
-                raise self._error
+                raise StreamError(
+                    f"an earlier batch failed ({self._error!r}), so nothing more is taken in: "
+                    "restart the worker"
+                ) from self._error
             try:
                 yield
             except BaseException as error:
