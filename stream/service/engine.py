@@ -111,7 +111,7 @@ class Engine:
         self._lock = asyncio.Lock()
         self._producer = OutputProducer(settings, self._check_pulse)
         self._pulse: float | None = None
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
 
     async def stop(self) -> None:
         """Finish what is under way and disconnect."""
@@ -153,7 +153,7 @@ class Engine:
                 ) from self._error
             try:
                 yield
-            except BaseException as error:
+            except Exception as error:  # a worker that stops cancels: that is not an error
                 self._error = error
                 raise
 
