@@ -1,5 +1,6 @@
 """Shared fixtures: brokers, isolated settings, and a clean environment."""
 
+import logging
 import os
 from collections.abc import Iterator
 from uuid import uuid4
@@ -24,6 +25,15 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             name.startswith(PREFIX) and name not in OTHER_VARIABLES
         ):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _log_levels_of_libraries() -> Iterator[None]:
+    """Some commands silence the loggers of libraries for the rest of their process."""
+    levels = {name: logging.getLogger(name).level for name in ("aiokafka", "apprise")}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="session")
