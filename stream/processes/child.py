@@ -97,7 +97,9 @@ class Child:
         subprocess.TimeoutExpired
             It is still running after `seconds`.
         """
-        return self._guard.wait(seconds)
+        code = self._guard.wait(seconds)
+        self._close()
+        return code
 
     def kill(self) -> None:
         """Kill it without a chance to clean up, as a power cut does (SIGKILL)."""

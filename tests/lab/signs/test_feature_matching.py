@@ -107,7 +107,7 @@ def test_a_guide_is_never_of_the_own_class(pool: Recognised) -> None:
 
 def test_guides_of_a_single_class_are_no_use(pool: Recognised) -> None:
     same = Recognised(pool.images, torch.full_like(pool.labels, 4), pool.indices)
-    with pytest.raises(AttackError, match="single class"):
+    with pytest.raises(AttackError, match="only one class"):
         chosen_guides(same, torch.tensor([3, 4]), torch.Generator())
 
 

@@ -129,7 +129,7 @@ def test_the_player_gives_up_when_the_broker_takes_nothing(
     monkeypatch.setattr(service, "MAX_WAITING", 64)
     with (
         BackgroundPublisher(NOBODY, "traffic-signs", "1") as publisher,
-        pytest.raises(PlaybackError, match="broker has taken nothing"),
+        pytest.raises(PlaybackError, match="broker has accepted nothing"),
     ):
         play(
             network,
