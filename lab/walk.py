@@ -85,7 +85,9 @@ def traced(work: Callable[[], None]) -> list[str]:
     return [
         str(path.relative_to(ROOT))
         for path in paths
-        if path.is_relative_to(ROOT) and path != Path(__file__).resolve()
+        if path.is_relative_to(ROOT)
+        and ".venv" not in path.parts
+        and path != Path(__file__).resolve()
     ]
 
 

@@ -8,6 +8,7 @@ done half of its work by then calls `need` first.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 
 import click
@@ -40,6 +41,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "scipy": ("detector",),
     "sklearn": ("record",),
     "structlog": ("worker",),
+    "tenacity": ("notify",),
     "torch": ("demo", "chaos"),
     "torchvision": ("bench",),
     "uvicorn": ("dashboard",),
@@ -50,7 +52,12 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 def missing(*extras: str) -> list[str]:
     """Packages of these extras that are not installed, in alphabetical order."""
     listed = [package for package, where in EXTRAS.items() if not set(where).isdisjoint(extras)]
-    return sorted(name for name in listed if importlib.util.find_spec(name) is None)
+    return sorted(name for name in listed if not _is_installed(name))
+
+
+def _is_installed(package: str) -> bool:
+    # a package that was imported may have put something without a spec in its place, as Faust does
+    return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
 def need(*extras: str) -> None:
