@@ -146,7 +146,7 @@ def test_another_baseline_than_the_alerts_is_refused(
     )
     other.save(baseline_url(folder, "signs", "7"))
     result = run(incident, out, alert.id, baselines=folder)
-    assert f"is baseline {other.sha256[:12]}, and the alert was raised with" in result.output
+    assert f"is baseline {other.sha256[:12]}, but the alert was raised with" in result.output
     assert not out.exists()
 
 
