@@ -57,7 +57,8 @@ def missing(*extras: str) -> list[str]:
 
 def _is_installed(package: str) -> bool:
     # a package that was imported may have put something without a spec in its place, as Faust does
-    return package in sys.modules or importlib.util.find_spec(package) is not None
+    known = sys.modules.get(package)
+    return known is not None or importlib.util.find_spec(package) is not None
 
 
 def need(*extras: str) -> None:
