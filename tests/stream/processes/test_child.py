@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -48,13 +49,23 @@ def test_the_log_is_replaced_unless_it_is_to_be_appended_to(tmp_path: Path) -> N
             assert child.tail() == expected
 
 
+def wait_until(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether something holds within some seconds: a signal takes its time on a busy machine."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def test_a_paused_child_can_be_resumed_stopped_and_killed(tmp_path: Path) -> None:
     with start(tmp_path / "log") as child:
         own = program_of(child)
         child.pause()
-        assert own.status() == psutil.STATUS_STOPPED
+        assert wait_until(lambda: own.status() == psutil.STATUS_STOPPED)
         child.resume()
-        assert own.status() != psutil.STATUS_STOPPED
+        assert wait_until(lambda: own.status() != psutil.STATUS_STOPPED)
         child.pause()
     assert not child.is_running
     other = start(tmp_path / "other")
